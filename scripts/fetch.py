@@ -207,7 +207,7 @@ def oracles():
 
     def fill(fresh):
         say("Python oracles: about 150 MB to download, into .deps")
-        pip(["install", "--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes", "--target", str(fresh),
+        pip(["install", "--quiet", "--root-user-action=ignore", "--no-deps", "--only-binary=:all:", "--require-hashes", "--target", str(fresh),
              "-r", str(requirements)], "the packages of tests/python/requirements.txt")
 
     install(DEPS / "oracles", stamp, fill)
