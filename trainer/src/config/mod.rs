@@ -1,0 +1,188 @@
+//! Configuration: TOML as written → valid, once. A [`Config`] that exists needs no further checks of its own.
+
+mod finetune;
+pub mod model;
+pub mod number;
+mod pretrain;
+pub mod sections;
+mod source;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+pub use source::{ConfigError, Source};
+
+use self::model::ModelSection;
+use self::sections::{
+    CheckpointSection, DatasetSection, FinetuneSchedule, LossSection, OptimizerSection, PretrainSchedule,
+    RunSection, SamplingSection, StopSection, ValidationSection,
+};
+
+/// Which command a configuration is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunKind {
+    /// `jmp-train pretrain`.
+    Pretrain,
+    /// `jmp-train finetune` and `evaluate`.
+    Finetune,
+}
+
+impl RunKind {
+    /// As written in a configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pretrain => "pretrain",
+            Self::Finetune => "finetune",
+        }
+    }
+}
+
+/// How a model comes to forces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ForceMode {
+    /// `−∂E/∂r` by differentiating the energy.
+    #[default]
+    Gradient,
+    /// A head of its own.
+    Direct,
+    /// Energies only.
+    None,
+}
+
+/// One dataset and what is learnt from it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskConfig {
+    /// Where the data is and how labels are normalised.
+    pub data: DatasetSection,
+    /// λ_E.
+    pub energy_weight: f64,
+    /// λ_F; `None` stands for the mean number of atoms of the training split.
+    pub force_weight: Option<f64>,
+    /// How forces come about.
+    pub forces: ForceMode,
+}
+
+/// Length and learning rates of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ScheduleConfig {
+    /// Warm-up and cosine over the temperature-expanded set.
+    Pretrain(PretrainSchedule),
+    /// Warm-up, cosine, plateau; stopped by whichever rule comes first.
+    Finetune(FinetuneSchedule, StopSection),
+}
+
+/// A valid configuration of either kind.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Which command it is for.
+    pub kind: RunKind,
+    /// `[run]`.
+    pub run: RunSection,
+    /// `[model]`.
+    pub model: ModelSection,
+    /// The datasets, in the order that numbers the tasks.
+    pub tasks: Vec<TaskConfig>,
+    /// `[sampling]`.
+    pub sampling: SamplingSection,
+    /// `[loss]`.
+    pub loss: LossSection,
+    /// `[optimizer]`.
+    pub optimizer: OptimizerSection,
+    /// `[schedule]` and `[stop]`.
+    pub schedule: ScheduleConfig,
+    /// `[validation]`.
+    pub validation: ValidationSection,
+    /// `[checkpoint]`.
+    pub checkpoint: CheckpointSection,
+    /// The whole configuration as TOML, overrides and defaults included: what a run directory keeps.
+    pub text: String,
+}
+
+#[derive(Deserialize)]
+struct KindOnly {
+    kind: RunKind,
+}
+
+impl Config {
+    /// Reads a configuration of any kind.
+    pub fn read(file: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
+        Self::from_source(&Source::read(file, overrides)?)
+    }
+
+    /// Reads a configuration that must be of the given kind.
+    pub fn read_kind(file: &Path, overrides: &[String], kind: RunKind) -> Result<Self, ConfigError> {
+        let config = Self::read(file, overrides)?;
+        if config.kind == kind {
+            return Ok(config);
+        }
+        let (expected, found) = (kind.name().to_owned(), config.kind.name().to_owned());
+        Err(ConfigError::Kind { file: file.to_path_buf(), expected, found })
+    }
+
+    /// The meaning of a configuration's text.
+    pub fn from_source(source: &Source) -> Result<Self, ConfigError> {
+        match source.parse::<KindOnly>()?.kind {
+            RunKind::Pretrain => source.parse::<pretrain::PretrainFile>()?.validate(source),
+            RunKind::Finetune => source.parse::<finetune::FinetuneFile>()?.validate(source),
+        }
+    }
+
+    /// What must be equal for a run to be resumed: everything but how it is watched, kept, and on what it runs.
+    pub fn fingerprint(&self) -> String {
+        let mut rest = self.clone();
+        rest.text.clear();
+        rest.run.dir.clear();
+        rest.run.device.clear();
+        rest.run.threads = None;
+        rest.checkpoint = CheckpointSection::default();
+        rest.sampling.workers = number::Count::known(1);
+        rest.sampling.prefetch = number::Count::known(1);
+        if let ScheduleConfig::Pretrain(schedule) = &mut rest.schedule {
+            schedule.max_steps = None;
+        }
+        for task in &mut rest.tasks {
+            // Moved data is still the same data: manifest hashes tell.
+            task.data.path.clear();
+        }
+        blake3::hash(format!("{rest:?}").as_bytes()).to_hex().to_string()
+    }
+}
+
+/// Names must be unique and there must be something to learn.
+fn check_tasks(tasks: &[TaskConfig], source: &Source) -> Result<(), ConfigError> {
+    if tasks.is_empty() {
+        return Err(source.conflict("dataset", "at least one [[dataset]]", "none"));
+    }
+    let mut names = BTreeSet::new();
+    for task in tasks {
+        let name = &task.data.name;
+        if name.is_empty() || name.contains(['.', '/', ' ']) {
+            return Err(source.conflict("dataset.name", "letters, digits, - and _", format!("\"{name}\"")));
+        }
+        if !names.insert(name) {
+            return Err(source.conflict("dataset.name", "a different name for each dataset", format!("\"{name}\" twice")));
+        }
+        let no_forces = task.forces == ForceMode::None || task.force_weight == Some(0.0);
+        if task.energy_weight == 0.0 && no_forces {
+            return Err(source.conflict("dataset.energy_weight", "a weight above 0, or forces to learn from", 0));
+        }
+    }
+    Ok(())
+}
+
+fn check_temperature(temperature: f64, source: &Source) -> Result<(), ConfigError> {
+    // Infinity is allowed: it mixes evenly.
+    if temperature > 0.0 {
+        return Ok(());
+    }
+    Err(source.conflict("sampling.temperature", "a number above 0, or inf", temperature))
+}
+
+/// The configuration as TOML. It was read from TOML, so it can be written as such.
+fn written(file: &impl Serialize) -> String {
+    toml::to_string(file).unwrap_or_default()
+}

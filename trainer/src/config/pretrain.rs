@@ -1,0 +1,59 @@
+//! A pre-training configuration as it stands in the file.
+
+use serde::{Deserialize, Serialize};
+
+use super::model::ModelSection;
+use super::sections::{
+    CheckpointSection, DatasetSection, LossSection, OptimizerSection, PretrainSchedule, RunSection,
+    SamplingSection, ValidationSection,
+};
+use super::source::{ConfigError, Source};
+use super::{Config, ForceMode, RunKind, ScheduleConfig, TaskConfig};
+
+/// The whole file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PretrainFile {
+    kind: RunKind,
+    run: RunSection,
+    model: ModelSection,
+    #[serde(rename = "dataset")]
+    datasets: Vec<DatasetSection>,
+    sampling: SamplingSection,
+    #[serde(default)]
+    loss: LossSection,
+    optimizer: OptimizerSection,
+    schedule: PretrainSchedule,
+    #[serde(default)]
+    validation: ValidationSection,
+    #[serde(default)]
+    checkpoint: CheckpointSection,
+}
+
+impl PretrainFile {
+    /// The meaning of the file.
+    pub fn validate(self, source: &Source) -> Result<Config, ConfigError> {
+        let task = |data: &DatasetSection| TaskConfig {
+            data: data.clone(),
+            energy_weight: data.energy_weight.map_or(1.0, |w| w.get()),
+            force_weight: data.force_weight.map(|w| w.get()),
+            forces: ForceMode::Direct,
+        };
+        let tasks: Vec<TaskConfig> = self.datasets.iter().map(task).collect();
+        super::check_tasks(&tasks, source)?;
+        super::check_temperature(self.sampling.temperature, source)?;
+        Ok(Config {
+            kind: RunKind::Pretrain,
+            text: super::written(&self),
+            run: self.run,
+            model: self.model,
+            tasks,
+            sampling: self.sampling,
+            loss: self.loss,
+            optimizer: self.optimizer,
+            schedule: ScheduleConfig::Pretrain(self.schedule),
+            validation: self.validation,
+            checkpoint: self.checkpoint,
+        })
+    }
+}

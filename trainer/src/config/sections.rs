@@ -1,0 +1,315 @@
+//! The sections of a configuration, as they stand in the file. Every value is valid by its type.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::number::{Count, Factor, Fraction, NonNegative, Positive};
+use crate::clip::Clip;
+use crate::plateau::PlateauRule;
+
+/// `[run]`: where the run lives and on what it runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunSection {
+    /// The run directory; it must not hold a run yet, unless the run is resumed.
+    pub dir: PathBuf,
+    /// Seed of initial weights, data order and dropout.
+    #[serde(default)]
+    pub seed: u64,
+    /// `auto`, `cpu`, `cuda` or `cuda:N`.
+    #[serde(default = "auto")]
+    pub device: String,
+    /// Numbers the model computes with.
+    #[serde(default)]
+    pub precision: Precision,
+    /// Threads of the tensor library; all cores when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threads: Option<Count>,
+}
+
+fn auto() -> String {
+    "auto".into()
+}
+
+/// Width of the model's numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// 64 bits, for checks.
+    F64,
+}
+
+/// `[[dataset]]` of pre-training, `[dataset]` of fine-tuning.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatasetSection {
+    /// Name of the task, in logs and metrics.
+    pub name: String,
+    /// Shard directory, seen from the working directory.
+    pub path: PathBuf,
+    /// Split to train on.
+    #[serde(default = "train")]
+    pub train: String,
+    /// Split to validate on, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub val: Option<String>,
+    /// Split whose statistics normalise the labels; the training split when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub statistics: Option<String>,
+    /// λ_E of eq. 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub energy_weight: Option<NonNegative>,
+    /// λ_F of eq. 1. Pre-training's default is the mean number of atoms of the training split.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub force_weight: Option<NonNegative>,
+    /// Whether the linear reference is subtracted from energies; yes when absent and the manifest has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference: Option<bool>,
+    /// Replaces the manifest's mean of referenced energies, eV.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub energy_mean: Option<f64>,
+    /// Replaces the manifest's standard deviation of referenced energies, eV.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub energy_std: Option<Positive>,
+    /// Replaces the manifest's root mean square of force components, eV/Å.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub force_rms: Option<Positive>,
+    /// Interaction cutoff, Å; the manifest's when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cutoff: Option<Positive>,
+    /// Neighbours `n` of the main graph, from which the other graphs' follow (FORMATS §14.4); the manifest's when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub neighbors: Option<Count>,
+}
+
+fn train() -> String {
+    "train".into()
+}
+
+/// `[sampling]`: what a batch is and how datasets are mixed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SamplingSection {
+    /// Structures of a micro-batch.
+    pub batch_size: Count,
+    /// Micro-batches of an optimiser step.
+    #[serde(default = "one")]
+    pub accumulate: Count,
+    /// Temperature `T` of the mix, p_i ∝ (n_i/Σn)^(1/T); `inf` mixes evenly.
+    #[serde(default = "plain")]
+    pub temperature: f64,
+    /// Row groups shuffled together; part of the order, not of the machine.
+    #[serde(default = "window")]
+    pub window: Count,
+    /// Threads that read and build graphs.
+    #[serde(default = "two")]
+    pub workers: Count,
+    /// Batches kept ready.
+    #[serde(default = "four")]
+    pub prefetch: Count,
+}
+
+fn one() -> Count {
+    Count::known(1)
+}
+
+fn two() -> Count {
+    Count::known(2)
+}
+
+fn four() -> Count {
+    Count::known(4)
+}
+
+fn window() -> Count {
+    Count::known(4)
+}
+
+fn plain() -> f64 {
+    1.0
+}
+
+/// `[loss]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LossSection {
+    /// How errors of forces are averaged.
+    pub reduction: Reduction,
+    /// Whether atoms held fixed are left out of the force loss. The released configuration keeps them in.
+    pub free_atoms_only: bool,
+}
+
+/// How errors of forces are averaged over a batch (§4.1, "structure-wise loss reduction").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reduction {
+    /// Over the atoms of each structure, then over structures.
+    #[default]
+    Structure,
+    /// Over all atoms alike.
+    Atom,
+}
+
+/// `[optimizer]`: AdamW, clipping and the average of the weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OptimizerSection {
+    /// Peak learning rate.
+    pub lr: Positive,
+    /// Decay of the moments.
+    #[serde(default = "betas")]
+    pub betas: (Fraction, Fraction),
+    /// Added to the root of the second moment.
+    #[serde(default = "epsilon")]
+    pub eps: Positive,
+    /// Decoupled weight decay on all parameters.
+    #[serde(default = "decay")]
+    pub weight_decay: NonNegative,
+    /// `{ norm = 1.0 }`, `{ value = 1.0 }` or `"none"`.
+    pub clip: Clip,
+    /// Decay of the average of the weights; no average when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ema: Option<Fraction>,
+}
+
+fn betas() -> (Fraction, Fraction) {
+    (Fraction::known(0.9), Fraction::known(0.95))
+}
+
+fn epsilon() -> Positive {
+    Positive::known(1e-8)
+}
+
+fn decay() -> NonNegative {
+    NonNegative::known(0.1)
+}
+
+/// `[schedule]` of pre-training (App. D.1).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PretrainSchedule {
+    /// Passes over the temperature-expanded set: length of the run and of the cosine.
+    pub epochs: Positive,
+    /// Optimiser steps of warm-up.
+    pub warmup_steps: u64,
+    /// Learning rate of step 0, as a share of the peak.
+    #[serde(default = "fifth")]
+    pub warmup_factor: Factor,
+    /// Learning rate at the end, as a share of the peak.
+    #[serde(default = "tenth")]
+    pub final_factor: Factor,
+    /// Stops after this many optimiser steps; the schedule stays that of the full run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_steps: Option<Count>,
+}
+
+fn fifth() -> Factor {
+    Factor::known(0.2)
+}
+
+fn tenth() -> Factor {
+    Factor::known(0.1)
+}
+
+/// `[schedule]` of fine-tuning (App. B.3); 0 epochs leave a phase out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FinetuneSchedule {
+    /// Epochs of warm-up.
+    #[serde(default)]
+    pub warmup_epochs: u64,
+    /// Learning rate of step 0, as a share of the group's peak.
+    #[serde(default = "tenth")]
+    pub warmup_factor: Factor,
+    /// Epoch at which the cosine has reached the floor, counted from the start of training as in the released code.
+    #[serde(default)]
+    pub cosine_epochs: u64,
+    /// Floor of every group, as a share of the peak.
+    #[serde(default = "tenth")]
+    pub final_factor: Factor,
+    /// Reduce-on-plateau after the cosine; off when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plateau: Option<PlateauRule>,
+    /// Layer-wise decay; all layers alike when absent.
+    #[serde(default)]
+    pub layers: LayerRates,
+}
+
+/// `[schedule.layers]`: factors on the peak learning rate (Table 18).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LayerRates {
+    /// Atom embedding.
+    pub embedding: Factor,
+    /// Interaction blocks from the first; blocks beyond the list have factor 1.
+    pub blocks: Vec<Factor>,
+}
+
+impl Default for LayerRates {
+    fn default() -> Self {
+        Self { embedding: Factor::known(1.0), blocks: Vec::new() }
+    }
+}
+
+/// `[stop]` of fine-tuning: whichever comes first (App. D.2).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StopSection {
+    /// Epochs at most.
+    pub epochs: Count,
+    /// Validations without a better metric.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patience: Option<Count>,
+    /// Every group's learning rate has fallen below this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_lr: Option<Positive>,
+    /// Minutes of training at most, over all restarts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub minutes: Option<Positive>,
+}
+
+/// `[validation]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ValidationSection {
+    /// Optimiser steps between validations; at the end of each epoch when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub every_steps: Option<Count>,
+    /// Epochs between validations.
+    #[serde(default = "one")]
+    pub every_epochs: Count,
+    /// Structures of a batch; the training batch's when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_size: Option<Count>,
+    /// Structures of each dataset at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_structures: Option<Count>,
+}
+
+impl Default for ValidationSection {
+    fn default() -> Self {
+        Self { every_steps: None, every_epochs: one(), batch_size: None, max_structures: None }
+    }
+}
+
+/// `[checkpoint]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckpointSection {
+    /// Optimiser steps between checkpoints; at the end of each epoch when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub every_steps: Option<Count>,
+    /// How many of the last are kept, beside the best.
+    #[serde(default = "two")]
+    pub keep: Count,
+}
+
+impl Default for CheckpointSection {
+    fn default() -> Self {
+        Self { every_steps: None, keep: two() }
+    }
+}

@@ -1,0 +1,295 @@
+//! All trainable tensors of a model as views of one flat buffer.
+//!
+//! The optimiser, the averages and clipping then work on a few long vectors instead of hundreds of small ones, every
+//! parameter always has a gradient (zero where a head was not used, so that weight decay acts on it), and a parameter
+//! group is a range.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use tch::{Device, Kind, Tensor, nn, no_grad};
+use thiserror::Error;
+
+/// Elements worked on at once: long enough to use all threads, short enough for temporaries to stay in the cache.
+const CHUNK: i64 = 1 << 18;
+
+/// Why tensors and a model do not fit together.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ParameterError {
+    /// A tensor the model needs is not there.
+    #[error("tensor `{name}` is missing")]
+    Missing {
+        /// Name in the model.
+        name: String,
+    },
+    /// A tensor has another shape than the model's.
+    #[error("tensor `{name}`: expected shape {expected:?}, found {found:?}")]
+    Shape {
+        /// Name in the model.
+        name: String,
+        /// The model's shape.
+        expected: Vec<i64>,
+        /// The shape offered.
+        found: Vec<i64>,
+    },
+    /// libtorch refused.
+    #[error("tensor `{name}`")]
+    Torch {
+        /// Name in the model.
+        name: String,
+        /// Its own words.
+        source: tch::TchError,
+    },
+}
+
+/// One trainable tensor and its place in the flat buffers.
+#[derive(Debug)]
+pub struct Parameter {
+    /// Name, equal to the reference checkpoint's.
+    pub name: String,
+    /// Shape.
+    pub size: Vec<i64>,
+    /// Elements in the flat buffers.
+    pub range: Range<i64>,
+    /// Index of its parameter group.
+    pub group: usize,
+}
+
+/// The trainable tensors of a [`nn::VarStore`], moved into one buffer, with their gradients in another.
+#[derive(Debug)]
+pub struct Parameters {
+    entries: Vec<Parameter>,
+    groups: Vec<Range<i64>>,
+    values: Tensor,
+    gradients: Tensor,
+    tensors: Vec<Tensor>,
+}
+
+impl Parameters {
+    /// Moves the trainable tensors of `store` into a flat buffer, sorted by group and name.
+    ///
+    /// `group` gives each name its parameter group, an index below `groups`. The tensors the model holds become views:
+    /// nothing in the model changes but the place of its memory.
+    pub fn flatten(
+        store: &nn::VarStore,
+        groups: usize,
+        group: impl Fn(&str) -> usize,
+    ) -> Result<Self, ParameterError> {
+        let mut sorted: Vec<(usize, String, Tensor)> = store
+            .variables()
+            .into_iter()
+            .filter(|(_, tensor)| tensor.requires_grad())
+            .map(|(name, tensor)| (group(&name), name, tensor))
+            .collect();
+        sorted.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+        let total: i64 = sorted.iter().map(|(_, _, t)| t.numel() as i64).sum();
+        let options = (sorted.first().map_or(Kind::Float, |(_, _, t)| t.kind()), store.device());
+        let values = Tensor::zeros([total], options);
+        let gradients = Tensor::zeros([total], options);
+        let mut ranges = vec![0..0; groups];
+        let (mut entries, mut tensors, mut start) = (Vec::new(), Vec::new(), 0);
+        for (group, name, mut tensor) in sorted {
+            let length = tensor.numel() as i64;
+            adopt(&mut tensor, &values, &gradients, start)
+                .map_err(|source| ParameterError::Torch { name: name.clone(), source })?;
+            if ranges[group].is_empty() {
+                ranges[group] = start..start;
+            }
+            ranges[group].end = start + length;
+            entries.push(Parameter { name, size: tensor.size(), range: start..start + length, group });
+            tensors.push(tensor);
+            start += length;
+        }
+        Ok(Self { entries, groups: ranges, values, gradients, tensors })
+    }
+
+    /// The tensors in their order in the buffers.
+    pub fn entries(&self) -> &[Parameter] {
+        &self.entries
+    }
+
+    /// Elements of each parameter group.
+    pub fn groups(&self) -> &[Range<i64>] {
+        &self.groups
+    }
+
+    /// All values, `[p]`.
+    pub fn values(&self) -> &Tensor {
+        &self.values
+    }
+
+    /// All gradients, `[p]`.
+    pub fn gradients(&self) -> &Tensor {
+        &self.gradients
+    }
+
+    /// Number of elements `p`.
+    pub fn len(&self) -> i64 {
+        self.values.size()[0]
+    }
+
+    /// Whether nothing is trainable.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// A new vector like the flat buffers, filled with zeros.
+    pub fn zeros(&self) -> Tensor {
+        Tensor::zeros_like(&self.values)
+    }
+
+    /// Sets all gradients to zero (not to "none": unused heads must decay too).
+    pub fn zero_gradients(&mut self) {
+        let _ = self.gradients.zero_();
+    }
+
+    /// Divides the gradient of each tensor `divisor` knows: those shared by several blocks (SPEC: `grad_divisor`).
+    ///
+    /// To be called once an optimiser step, after the last backward pass of an accumulation.
+    pub fn divide_shared(&mut self, divisor: impl Fn(&str) -> Option<f64>) {
+        for entry in &self.entries {
+            if let Some(divisor) = divisor(&entry.name) {
+                let _ = slice(&self.gradients, &entry.range).g_div_scalar_(divisor);
+            }
+        }
+    }
+
+    /// The tensors by name, as part of `flat` (one of [`Self::values`], [`Self::gradients`], moments, averages).
+    pub fn named(&self, flat: &Tensor) -> BTreeMap<String, Tensor> {
+        let view = |e: &Parameter| (e.name.clone(), slice(flat, &e.range).view(e.size.as_slice()));
+        self.entries.iter().map(view).collect()
+    }
+
+    /// Copies named tensors into `flat`; every one must be there with its shape.
+    pub fn copy_named(
+        &self,
+        flat: &Tensor,
+        named: &BTreeMap<String, Tensor>,
+    ) -> Result<(), ParameterError> {
+        for entry in &self.entries {
+            let source = named
+                .get(&entry.name)
+                .ok_or_else(|| ParameterError::Missing { name: entry.name.clone() })?;
+            if source.size() != entry.size {
+                return Err(ParameterError::Shape {
+                    name: entry.name.clone(),
+                    expected: entry.size.clone(),
+                    found: source.size(),
+                });
+            }
+            let mut target = slice(flat, &entry.range).view(entry.size.as_slice());
+            no_grad(|| target.f_copy_(source))
+                .map_err(|source| ParameterError::Torch { name: entry.name.clone(), source })?;
+        }
+        Ok(())
+    }
+
+    /// Whether the model's tensors still are views of the buffers; false would be a fault of this program.
+    pub fn is_intact(&self) -> bool {
+        let base = self.values.data_ptr() as usize;
+        let width = self.values.kind().elt_size_in_bytes();
+        self.entries
+            .iter()
+            .zip(&self.tensors)
+            .all(|(e, t)| t.data_ptr() as usize == base + e.range.start as usize * width)
+    }
+}
+
+/// Makes `tensor` and its gradient views of the flat buffers from `start` on.
+fn adopt(tensor: &mut Tensor, values: &Tensor, gradients: &Tensor, start: i64) -> Result<(), tch::TchError> {
+    let (size, length) = (tensor.size(), tensor.numel() as i64);
+    let place = values.f_narrow(0, start, length)?.f_view(size.as_slice())?;
+    no_grad(|| place.shallow_clone().f_copy_(tensor))?;
+    tensor.f_set_data(&place)?;
+    // A gradient exists only once something was differentiated; afterwards backward adds to it in place.
+    tensor.f_sum(tensor.kind())?.f_backward()?;
+    let mut gradient = tensor.f_grad()?;
+    let place = gradients.f_narrow(0, start, length)?.f_view(size.as_slice())?;
+    gradient.f_set_data(&place)
+}
+
+/// Elements `range` of a flat buffer.
+pub fn slice(flat: &Tensor, range: &Range<i64>) -> Tensor {
+    flat.narrow(0, range.start, range.end - range.start)
+}
+
+/// Cuts `range` into pieces of a size that caches hold.
+pub fn chunks(range: Range<i64>) -> impl Iterator<Item = Range<i64>> {
+    let end = range.end;
+    range.step_by(CHUNK as usize).map(move |start| start..(start + CHUNK).min(end))
+}
+
+/// L2 norm of a flat buffer, added up in double precision.
+pub fn norm(flat: &Tensor) -> f64 {
+    let squares: Vec<Tensor> = chunks(0..flat.size()[0])
+        .map(|piece| slice(flat, &piece).norm().to_kind(Kind::Double).square())
+        .collect();
+    if squares.is_empty() { 0.0 } else { Tensor::stack(&squares, 0).sum(Kind::Double).sqrt().double_value(&[]) }
+}
+
+/// The device named by a configuration: `cpu`, `cuda`, `cuda:N` or `auto`.
+pub fn device(name: &str) -> Option<Device> {
+    match name {
+        "cpu" => Some(Device::Cpu),
+        "auto" => Some(Device::cuda_if_available()),
+        "cuda" => Some(Device::Cuda(0)),
+        _ => name.strip_prefix("cuda:")?.parse().ok().map(Device::Cuda),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> (nn::VarStore, Tensor, Tensor) {
+        let store = nn::VarStore::new(Device::Cpu);
+        let root = store.root();
+        let b = root.var("b", &[2, 3], nn::Init::Const(2.0));
+        let a = root.var("a", &[4], nn::Init::Const(1.0));
+        let _ = root.zeros_no_train("buffer", &[1]);
+        (store, a, b)
+    }
+
+    #[test]
+    fn the_model_sees_the_flat_buffer_and_the_buffer_its_gradients() {
+        let (store, a, b) = store();
+        let mut parameters = Parameters::flatten(&store, 1, |_| 0).unwrap();
+        assert_eq!(parameters.len(), 10);
+        assert!(parameters.is_intact());
+        for _ in 0..2 {
+            parameters.zero_gradients();
+            (&b * 3.0).sum(Kind::Float).backward();
+        }
+        // `a` took no part: its gradient is zero, not undefined.
+        assert_eq!(Vec::<f32>::try_from(parameters.gradients()).unwrap(), [&[0.0; 4][..], &[3.0; 6]].concat());
+        let _ = no_grad(|| parameters.values().shallow_clone().g_mul_scalar_(2.0));
+        assert_eq!(a.sum(Kind::Float).double_value(&[]), 8.0);
+        assert_eq!(b.sum(Kind::Float).double_value(&[]), 24.0);
+    }
+
+    #[test]
+    fn groups_are_ranges_and_come_first_in_the_order() {
+        let (store, _, _) = store();
+        let parameters = Parameters::flatten(&store, 2, |name| usize::from(name == "a")).unwrap();
+        assert_eq!(parameters.groups(), [0..6, 6..10]);
+        assert_eq!(parameters.entries()[0].name, "b");
+    }
+
+    #[test]
+    fn a_wrong_shape_is_named() {
+        let (store, _, _) = store();
+        let parameters = Parameters::flatten(&store, 1, |_| 0).unwrap();
+        let mut named = parameters.named(parameters.values());
+        named.insert("b".into(), Tensor::zeros([3, 2], (Kind::Float, Device::Cpu)));
+        let error = parameters.copy_named(parameters.values(), &named).unwrap_err();
+        assert_eq!(error.to_string(), "tensor `b`: expected shape [2, 3], found [3, 2]");
+    }
+
+    #[test]
+    fn the_norm_of_many_chunks_is_the_norm() {
+        let flat = Tensor::full([CHUNK * 2 + 7], 0.5, (Kind::Float, Device::Cpu));
+        let want = 0.5 * ((CHUNK * 2 + 7) as f64).sqrt();
+        assert!((norm(&flat) - want).abs() < 1e-6 * want);
+    }
+}
