@@ -1,6 +1,7 @@
 //! Least squares by Householder reflections on the matrix itself (the product solves the normal equations).
 
 /// `x` of least residual for a matrix of full column rank, given by rows.
+#[allow(clippy::needless_range_loop, reason = "indices as in the formula")]
 pub(crate) fn solve(matrix: &[Vec<f64>], target: &[f64]) -> Vec<f64> {
     let (rows, columns) = (matrix.len(), matrix[0].len());
     let (mut a, mut b) = (matrix.to_vec(), target.to_vec());

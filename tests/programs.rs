@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// No run on a fixture takes this long; a hung program fails its test instead of CI's limit.
-const LIMIT: Duration = Duration::from_secs(900);
+const LIMIT: Duration = Duration::from_mins(15);
 
 /// The workspace's root.
 pub(crate) fn root() -> PathBuf {
@@ -103,7 +103,7 @@ impl Running {
         let output = tempfile::tempdir().unwrap();
         let file = |name: &str| File::create(output.path().join(name)).unwrap();
         let mut command = Command::new(program_dir().join(program));
-        command.args(arguments.iter().map(|a| a.as_ref())).current_dir(dir).stdin(Stdio::null());
+        command.args(arguments.iter().map(AsRef::as_ref)).current_dir(dir).stdin(Stdio::null());
         command.stdout(file("stdout")).stderr(file("stderr"));
         let child = command.spawn().unwrap_or_else(|e| panic!("{program}: {e}"));
         Self { command: format!("{command:?}"), child, output }

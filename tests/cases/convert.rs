@@ -91,7 +91,9 @@ fn ani1x_has_the_true_values_without_the_smallest_formulas() {
     let (rows, truth) = (rows(&out), truth("ani1x"));
     let truth = &truth["ani1x-release.h5"];
     let mut by_formula: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
-    rows.iter().for_each(|row| by_formula.entry(&row.group).or_default().push(row));
+    for row in &rows {
+        by_formula.entry(&row.group).or_default().push(row);
+    }
     let kept: Vec<&str> =
         truth["kept_groups_ge4_atoms"].as_array().unwrap().iter().map(|v| v.as_str().unwrap()).collect();
     assert_eq!(by_formula.keys().copied().collect::<Vec<_>>(), kept);
@@ -163,7 +165,7 @@ fn linear_references_equal_independent_least_squares() {
             }
             let members: Vec<&Row> = members.iter().map(|&row| &rows[row as usize]).collect();
             let counts = |row: &Row| -> Vec<f64> {
-                elements.iter().map(|z| row.numbers.iter().filter(|n| *n == z).count() as f64).collect()
+                elements.iter().map(|z| row.numbers.iter().map(|n| f64::from(u8::from(n == z))).sum()).collect()
             };
             let matrix: Vec<Vec<f64>> = members.iter().map(|row| counts(row)).collect();
             let target: Vec<f64> = members.iter().map(|row| row.energy.unwrap()).collect();
