@@ -174,8 +174,7 @@ def users_libtorch():
     if version != TORCH_VERSION:
         fail("LIBTORCH=%s is version %s, but exactly %s is needed; unset LIBTORCH to have it fetched"
              % (given, version, TORCH_VERSION))
-    cuda = " with CUDA" if (libtorch / "lib" / "libtorch_cuda.so").exists() else " for the CPU"
-    say("libtorch: yours, %s (%s%s); nothing is fetched" % (given, version, cuda))
+    say("libtorch: yours, %s (%s); nothing is fetched" % (given, version))
     return True
 
 
