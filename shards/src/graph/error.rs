@@ -13,7 +13,9 @@ pub enum GraphError {
         position: [f64; 3],
     },
     /// Periodic directions without a usable cell.
-    #[error("periodic along {pbc:?}, but the cell {cell:?} has no volume there; expected linearly independent lattice vectors")]
+    #[error(
+        "periodic along {pbc:?}, but the cell {cell:?} has no volume there; expected linearly independent lattice vectors"
+    )]
     Cell {
         /// The cell as given.
         cell: Option<[[f64; 3]; 3]>,
@@ -35,7 +37,9 @@ pub enum GraphError {
         atoms: usize,
     },
     /// A neighbour lies more lattice translations away than a shift can hold.
-    #[error("atom {atom} lies so far outside the cell, or the cell is so small, that a shift of {shift} cells is needed; at most 32767 fit; wrap the positions")]
+    #[error(
+        "atom {atom} lies so far outside the cell, or the cell is so small, that a shift of {shift} cells is needed; at most 32767 fit; wrap the positions"
+    )]
     Shift {
         /// Index of the source atom.
         atom: usize,
@@ -51,7 +55,9 @@ pub enum GraphError {
         cutoff: f64,
     },
     /// A stored list that does not belong to this structure or specification.
-    #[error("stored neighbour list: {what}; expected one built from these positions; run `jmp-ingest verify`")]
+    #[error(
+        "stored neighbour list: {what}; expected one built from these positions; run `jmp-ingest verify`"
+    )]
     Stored {
         /// What contradicts.
         what: String,

@@ -57,7 +57,17 @@ impl StructureGraph {
         let quadruplet_twin = twins(&quadruplet, &main);
         let closed = closed(&quadruplet, &main);
         let cell = geometry.cell.unwrap_or_default();
-        Ok(Self { main, reverse, atom_edge, atom_edge_twin, quadruplet, quadruplet_twin, closed, atom_atom, cell })
+        Ok(Self {
+            main,
+            reverse,
+            atom_edge,
+            atom_edge_twin,
+            quadruplet,
+            quadruplet_twin,
+            closed,
+            atom_atom,
+            cell,
+        })
     }
 
     /// Number of atoms.
@@ -72,7 +82,8 @@ fn check_list(geometry: &Geometry, list: &NeighborList) -> Result<(), GraphError
     if list.offsets.len() != atoms + 1 {
         return stored(format!("{} rows for {atoms} atoms", list.offsets.len().saturating_sub(1)));
     }
-    if list.offsets[0] != 0 || !list.offsets.is_sorted() || list.offsets[atoms] as usize != list.source.len() {
+    if list.offsets[0] != 0 || !list.offsets.is_sorted() || list.offsets[atoms] as usize != list.source.len()
+    {
         return stored("row offsets do not rise from 0 to the number of neighbours".into());
     }
     if list.shift.len() != list.source.len() {

@@ -1,0 +1,138 @@
+//! A micro-batch in plain Rust: what a stream yields and what any trainer could take.
+
+use crate::error::ShardError;
+use crate::graph::{Geometry, GraphBatch, GraphSpec, NeighborList, StructureGraph};
+use crate::reader::RowView;
+use crate::stream::Cursor;
+use crate::targets::TargetTransform;
+
+/// A row of one of the stream's datasets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RowId {
+    /// The dataset's place in the stream's list.
+    pub dataset: u32,
+    /// The row in it.
+    pub row: u64,
+}
+
+/// Several structures with targets and graphs. `g` structures, `n` atoms.
+///
+/// An absent label is a `false` in its mask; its slot then holds a 0 that no one reads.
+#[derive(Debug, Clone, Default)]
+pub struct HostBatch {
+    /// Where each structure lies, `[g]`.
+    pub rows: Vec<RowId>,
+    /// Ids at the source, `[g]`.
+    pub ids: Vec<String>,
+    /// Task (the dataset's place in the stream's list), `[g]`.
+    pub task: Vec<u32>,
+    /// Atoms of each structure, `[g]`.
+    pub natoms: Vec<u32>,
+    /// Atomic numbers, `[n]`.
+    pub atomic_numbers: Vec<u8>,
+    /// Positions, Å, `[3n]`.
+    pub positions: Vec<f64>,
+    /// Cell vectors as rows, Å, zeros without a cell, `[9g]`.
+    pub cells: Vec<f64>,
+    /// Tags, 2 where absent, `[n]`.
+    pub tags: Vec<u8>,
+    /// Atoms held in place by the calculation, `[n]`.
+    pub fixed: Vec<bool>,
+    /// Normalised energy, `[g]`.
+    pub energy: Vec<f64>,
+    /// Whether there is an energy, `[g]`.
+    pub has_energy: Vec<bool>,
+    /// Σ references + mean, eV: the energy is this plus `std · energy`, `[g]`. NaN where an element has no reference
+    /// and the structure no energy.
+    pub energy_offset: Vec<f64>,
+    /// Normalised forces, `[3n]`.
+    pub forces: Vec<f64>,
+    /// Whether there are forces, `[g]`.
+    pub has_forces: Vec<bool>,
+    /// Graphs and indices.
+    pub graph: GraphBatch,
+    /// The stream's position after this batch.
+    pub cursor: Cursor,
+    /// How many structures used a stored neighbour list.
+    pub stored_neighbors: u32,
+}
+
+impl HostBatch {
+    /// How many structures there are.
+    pub fn structures(&self) -> usize {
+        self.natoms.len()
+    }
+
+    /// How many atoms there are.
+    pub fn atoms(&self) -> usize {
+        self.atomic_numbers.len()
+    }
+
+    /// Adds a structure's atoms and targets; its graph goes to [`GraphBatch::collate`].
+    pub fn push(&mut self, id: RowId, row: &RowView, transform: &TargetTransform) -> Result<(), ShardError> {
+        let n = row.atomic_numbers.len();
+        self.rows.push(id);
+        self.ids.push(row.id.to_string());
+        self.task.push(id.dataset);
+        self.natoms.push(n as u32);
+        self.atomic_numbers.extend_from_slice(row.atomic_numbers);
+        self.positions.extend(row.positions.iter().flatten());
+        self.cells.extend(row.cell().unwrap_or_default());
+        match row.tags() {
+            Some(tags) => self.tags.extend_from_slice(tags),
+            None => self.tags.resize(self.tags.len() + n, 2),
+        }
+        self.fixed.extend((0..n).map(|i| row.is_fixed(i)));
+        self.push_energy(row, transform)?;
+        self.has_forces.push(row.forces.is_some());
+        match row.forces {
+            Some(forces) => self.forces.extend(forces.iter().flatten().map(|f| f / transform.force_std)),
+            None => self.forces.resize(self.forces.len() + 3 * n, 0.0),
+        }
+        Ok(())
+    }
+
+    fn push_energy(&mut self, row: &RowView, transform: &TargetTransform) -> Result<(), ShardError> {
+        let offset = transform.offset(row.atomic_numbers);
+        let (energy, offset) = match row.energy {
+            Some(energy) => {
+                let offset = offset?;
+                ((energy - offset) / transform.std, offset)
+            }
+            None => (0.0, offset.unwrap_or(f64::NAN)),
+        };
+        self.energy.push(energy);
+        self.energy_offset.push(offset);
+        self.has_energy.push(row.energy.is_some());
+        Ok(())
+    }
+}
+
+/// Builds a row's graph, from its stored neighbour list where that suffices. Returns whether it did.
+///
+/// `drop_edge`, asked once an edge, takes edges away before the four graphs are chosen (edge dropout).
+pub fn graph_of_row(
+    row: &RowView,
+    spec: &GraphSpec,
+    stored_suffices: bool,
+    drop_edge: Option<&mut dyn FnMut() -> bool>,
+) -> Result<(StructureGraph, bool), ShardError> {
+    let positions: Vec<[f64; 3]> = row.positions.iter().collect();
+    let geometry = Geometry {
+        positions: &positions,
+        cell: row.cell().map(|c| [[c[0], c[1], c[2]], [c[3], c[4], c[5]], [c[6], c[7], c[8]]]),
+        pbc: row.pbc(),
+        tags: row.tags(),
+    };
+    let refused = |source| ShardError::Graph { id: row.id.to_string(), source };
+    let stored = row.neighbors().filter(|_| stored_suffices);
+    let mut list = match stored {
+        Some(stored) => stored.to_list(),
+        None => NeighborList::build(&geometry, spec.cutoff, spec.atom_atom).map_err(refused)?,
+    };
+    if let Some(drop_edge) = drop_edge {
+        list = list.without(drop_edge);
+    }
+    let graph = StructureGraph::from_neighbors(&geometry, spec, &list).map_err(refused)?;
+    Ok((graph, stored.is_some()))
+}

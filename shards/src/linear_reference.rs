@@ -1,0 +1,235 @@
+//! Linear references: the energy of a composition, fitted by least squares over element counts
+//! (paper §3.1 and appendix; the reference scripts call `numpy.linalg.lstsq` on the same matrix).
+
+use std::collections::BTreeMap;
+
+use nalgebra::{DMatrix, DVector};
+use serde::{Deserialize, Serialize};
+
+use crate::element;
+use crate::error::ShardError;
+use crate::exact_sum::ExactSum;
+
+const ELEMENTS: usize = element::MAX_ATOMIC_NUMBER as usize + 1;
+
+/// Coefficients by atomic number and how well they were determined.
+///
+/// Elements absent from the fit are absent here; asking for one is an error, not a zero.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LinearReference {
+    /// The split it was fitted on.
+    pub split: String,
+    /// Atomic number → coefficient in the label's unit.
+    pub coefficients: BTreeMap<u8, f64>,
+    /// Structures with the label.
+    pub structures: u64,
+    /// Exact rank of the count matrix.
+    pub rank: usize,
+    /// Largest over smallest non-zero singular value of the count matrix.
+    pub condition: f64,
+}
+
+impl LinearReference {
+    /// Σ over atoms of the coefficient of their element.
+    pub fn of(&self, atomic_numbers: &[u8]) -> Result<f64, ShardError> {
+        let mut sum = 0.0;
+        for &z in atomic_numbers {
+            sum += self.coefficients.get(&z).ok_or_else(|| ShardError::AbsentElement {
+                symbol: element::symbol(z),
+                atomic_number: z,
+                split: self.split.clone(),
+            })?;
+        }
+        Ok(sum)
+    }
+
+    /// A dense table by atomic number for hot loops; absent elements are NaN.
+    pub fn table(&self) -> [f64; ELEMENTS] {
+        let mut table = [f64::NAN; ELEMENTS];
+        for (&z, &c) in &self.coefficients {
+            table[z as usize] = c;
+        }
+        table
+    }
+}
+
+/// Sufficient statistics of the fit: XᵀX in integers and Xᵀy on the exact grid, so that parts merge to the bit.
+#[derive(Debug, Clone)]
+pub struct ReferenceFit {
+    gram: Vec<u128>,
+    moment: Vec<ExactSum>,
+    structures: u64,
+}
+
+impl Default for ReferenceFit {
+    fn default() -> Self {
+        Self {
+            gram: vec![0; ELEMENTS * ELEMENTS],
+            moment: vec![ExactSum::default(); ELEMENTS],
+            structures: 0,
+        }
+    }
+}
+
+impl ReferenceFit {
+    /// Adds one structure, given by `(atomic number, count)` pairs, with its label.
+    pub fn add(&mut self, counts: &[(u8, u32)], label: f64) {
+        for &(zi, ni) in counts {
+            for &(zj, nj) in counts {
+                self.gram[zi as usize * ELEMENTS + zj as usize] += u128::from(ni) * u128::from(nj);
+            }
+            self.moment[zi as usize].add_times(label, u64::from(ni));
+        }
+        self.structures += 1;
+    }
+
+    /// Adds the statistics of another part.
+    pub fn merge(&mut self, other: &Self) {
+        self.gram.iter_mut().zip(&other.gram).for_each(|(a, b)| *a += b);
+        self.moment.iter_mut().zip(&other.moment).for_each(|(a, b)| a.merge(*b));
+        self.structures += other.structures;
+    }
+
+    /// Solves for the coefficients of least norm. `None` without structures.
+    pub fn solve(&self, split: &str) -> Option<LinearReference> {
+        let present: Vec<u8> =
+            (1..ELEMENTS).filter(|&z| self.gram[z * ELEMENTS + z] > 0).map(|z| z as u8).collect();
+        if present.is_empty() {
+            return None;
+        }
+        let at = |i: u8, j: u8| self.gram[i as usize * ELEMENTS + j as usize];
+        let rank = exact_rank(&present, at);
+        let m = present.len();
+        let gram = DMatrix::from_fn(m, m, |i, j| at(present[i], present[j]) as f64);
+        let moment = DVector::from_fn(m, |i, _| self.moment[present[i] as usize].value());
+        let (solution, condition) = minimum_norm(gram, &moment, rank);
+        let coefficients = present.iter().copied().zip(solution.iter().copied()).collect();
+        Some(LinearReference {
+            split: split.to_string(),
+            coefficients,
+            structures: self.structures,
+            rank,
+            condition,
+        })
+    }
+}
+
+/// `x` of least norm with `G x ≈ b`, from the `rank` largest eigenpairs of the positive semi-definite `G`,
+/// and the condition number of the count matrix (the root of `G`'s).
+///
+/// One step of iterative refinement brings the error down from cond²·ε.
+fn minimum_norm(gram: DMatrix<f64>, moment: &DVector<f64>, rank: usize) -> (DVector<f64>, f64) {
+    let eigen = gram.clone().symmetric_eigen();
+    let mut order: Vec<usize> = (0..eigen.eigenvalues.len()).collect();
+    order.sort_by(|&a, &b| eigen.eigenvalues[b].total_cmp(&eigen.eigenvalues[a]));
+    order.truncate(rank);
+    let apply = |b: &DVector<f64>| {
+        let mut x = DVector::zeros(b.len());
+        for &k in &order {
+            let v = eigen.eigenvectors.column(k);
+            x += v * (v.dot(b) / eigen.eigenvalues[k]);
+        }
+        x
+    };
+    let mut x = apply(moment);
+    let residual = moment - &gram * &x;
+    x += apply(&residual);
+    let (first, last) = (order.first().copied(), order.last().copied());
+    let condition = match (first, last) {
+        (Some(a), Some(b)) => (eigen.eigenvalues[a] / eigen.eigenvalues[b]).sqrt(),
+        _ => f64::NAN,
+    };
+    (x, condition)
+}
+
+/// Rank of the integer matrix, by elimination modulo the prime 2⁶¹ − 1: no tolerance to choose.
+fn exact_rank(present: &[u8], at: impl Fn(u8, u8) -> u128) -> usize {
+    const P: u128 = (1 << 61) - 1;
+    let m = present.len();
+    let mut rows: Vec<Vec<u128>> =
+        present.iter().map(|&i| present.iter().map(|&j| at(i, j) % P).collect()).collect();
+    let inverse = |x: u128| power(x, P - 2, P);
+    let mut rank = 0;
+    for column in 0..m {
+        let Some(pivot) = (rank..m).find(|&r| rows[r][column] != 0) else { continue };
+        rows.swap(rank, pivot);
+        let scale = inverse(rows[rank][column]);
+        for r in rank + 1..m {
+            let factor = rows[r][column] * scale % P;
+            for c in column..m {
+                let take = factor * rows[rank][c] % P;
+                rows[r][c] = (rows[r][c] + P - take) % P;
+            }
+        }
+        rank += 1;
+    }
+    rank
+}
+
+fn power(mut base: u128, mut exponent: u128, modulus: u128) -> u128 {
+    let mut result = 1;
+    while exponent > 0 {
+        if exponent & 1 == 1 {
+            result = result * base % modulus;
+        }
+        base = base * base % modulus;
+        exponent >>= 1;
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fit(rows: &[(&[(u8, u32)], f64)]) -> LinearReference {
+        let mut fit = ReferenceFit::default();
+        rows.iter().for_each(|(counts, y)| fit.add(counts, *y));
+        fit.solve("train").unwrap()
+    }
+
+    #[test]
+    fn recovers_exact_coefficients() {
+        let truth = [(1u8, -13.6), (6, -1035.9), (8, -2047.0)];
+        let energy = |c: &[(u8, u32)]| -> f64 {
+            c.iter().map(|&(z, n)| truth.iter().find(|t| t.0 == z).unwrap().1 * f64::from(n)).sum()
+        };
+        let rows: Vec<Vec<(u8, u32)>> = vec![
+            vec![(1, 4), (6, 1)],
+            vec![(1, 2), (8, 1)],
+            vec![(1, 6), (6, 2), (8, 1)],
+            vec![(6, 1), (8, 2)],
+            vec![(1, 2), (6, 1), (8, 1)],
+        ];
+        let labelled: Vec<(&[(u8, u32)], f64)> = rows.iter().map(|r| (r.as_slice(), energy(r))).collect();
+        let got = fit(&labelled);
+        assert_eq!(got.rank, 3);
+        for (z, c) in truth {
+            assert!((got.coefficients[&z] - c).abs() < 1e-9 * c.abs(), "{z}: {}", got.coefficients[&z]);
+        }
+        assert!(got.of(&[1, 1, 8]).is_ok());
+        assert!(got.of(&[7]).unwrap_err().to_string().contains("element N (Z = 7) is absent"));
+    }
+
+    #[test]
+    fn one_formula_gives_the_least_norm() {
+        // x = Xᵀ y / |X|² row by row: counts (6, 2, 1), y = −82.
+        let got = fit(&[(&[(1, 6), (6, 2), (8, 1)], -82.0), (&[(1, 6), (6, 2), (8, 1)], -82.0)]);
+        assert_eq!(got.rank, 1);
+        for (z, n) in [(1u8, 6.0), (6, 2.0), (8, 1.0)] {
+            assert!((got.coefficients[&z] - -82.0 * n / 41.0).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn parts_merge_to_the_bit() {
+        let rows: Vec<([(u8, u32); 2], f64)> =
+            (0u32..50).map(|i| ([(1, i % 7 + 1), (6, i % 5)], -1.37 * f64::from(i) - 7.3)).collect();
+        let mut whole = ReferenceFit::default();
+        rows.iter().for_each(|(c, y)| whole.add(c, *y));
+        let (mut a, mut b) = (ReferenceFit::default(), ReferenceFit::default());
+        rows.iter().enumerate().for_each(|(i, (c, y))| if i % 3 == 0 { a.add(c, *y) } else { b.add(c, *y) });
+        b.merge(&a);
+        assert_eq!(whole.solve("s"), b.solve("s"));
+    }
+}

@@ -1,0 +1,183 @@
+//! `manifest.json`: what a dataset is, which files it has and what was measured about it.
+//!
+//! Written last and by rename: a directory without one does not exist for readers. It carries its own hash.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{ShardError, io_error};
+use crate::layout::Layout;
+use crate::schema::SCHEMA_VERSION;
+use crate::splits::SplitRecord;
+use crate::units::Constants;
+
+/// File name of the manifest in a dataset's directory.
+pub const FILE_NAME: &str = "manifest.json";
+
+/// What a dataset is, apart from its rows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatasetHeader {
+    /// Short name, for example `ani1x`.
+    pub name: String,
+    /// `molecules`, `surfaces`, `materials`, ….
+    pub domain: String,
+    /// Functional, basis or code that made the labels.
+    pub level_of_theory: String,
+    /// Licence of the data.
+    pub licence: String,
+    /// Constants that converted the source's units. `None`: the source is in eV and Å.
+    pub constants: Option<Constants>,
+    /// Choices made at conversion, name → value (filters, energy kind, …).
+    pub choices: BTreeMap<String, String>,
+}
+
+/// A source file that was converted.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceFile {
+    /// Path relative to the input given.
+    pub name: String,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// BLAKE3 of its content.
+    pub blake3: String,
+}
+
+/// One Parquet file: the rows of one source unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartRecord {
+    /// Number of the source unit, also in the file name.
+    pub unit: u32,
+    /// The source unit's name.
+    pub source: String,
+    /// File name below `data/`.
+    pub file: String,
+    /// Rows.
+    pub rows: u64,
+    /// Atoms over all rows.
+    pub atoms: u64,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// BLAKE3 of the file.
+    pub blake3: String,
+    /// BLAKE3 of the footer alone (from its start to the file's end), checked whenever the file is opened.
+    pub footer_blake3: String,
+    /// Where the footer starts.
+    pub footer_start: u64,
+}
+
+/// The whole manifest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Version of the on-disk format.
+    pub schema_version: u32,
+    /// Program and version that wrote it.
+    pub tool: String,
+    /// What the dataset is.
+    pub dataset: DatasetHeader,
+    /// Columns, graph specification, neighbour storage.
+    pub layout: Layout,
+    /// Source files, sorted by name.
+    pub sources: Vec<SourceFile>,
+    /// Rows over all parts.
+    pub rows: u64,
+    /// Atoms over all parts.
+    pub atoms: u64,
+    /// Parquet files in row order.
+    pub parts: Vec<PartRecord>,
+    /// Rejected structures by reason; the list itself is `rejects.parquet`.
+    pub rejects: BTreeMap<String, u64>,
+    /// Named row sets with their statistics.
+    pub splits: BTreeMap<String, SplitRecord>,
+    /// BLAKE3 of this file with this field empty.
+    pub hash: String,
+}
+
+impl Manifest {
+    /// Reads and checks the manifest of a dataset's directory.
+    pub fn read(dir: &Path) -> Result<Self, ShardError> {
+        let path = dir.join(FILE_NAME);
+        let text = match fs::read_to_string(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return Err(ShardError::NoManifest { dir: dir.to_path_buf() });
+            }
+            other => other.map_err(io_error("read", &path))?,
+        };
+        let corrupt = |what: &str, expected: String, found: String| ShardError::Corrupt {
+            path: path.clone(),
+            what: what.to_string(),
+            expected,
+            found,
+        };
+        let value: serde_json::Value =
+            serde_json::from_str(&text).map_err(|e| corrupt("content", "JSON".into(), e.to_string()))?;
+        let version = value.get("schema_version").and_then(serde_json::Value::as_u64).unwrap_or(0);
+        if version == 0 || version > u64::from(SCHEMA_VERSION) {
+            let expected = format!("1 to {SCHEMA_VERSION}; a newer version needs a newer program");
+            return Err(corrupt("schema_version", expected, version.to_string()));
+        }
+        let manifest: Self = serde_json::from_str(&text)
+            .map_err(|e| corrupt("content", "a manifest".into(), e.to_string()))?;
+        let hash = manifest.computed_hash();
+        // The text is compared too: a flipped byte in blanks or in a number's spelling is a fault as well.
+        if manifest.hash != hash || manifest.to_json() != text {
+            return Err(corrupt("hash", manifest.hash.clone(), hash));
+        }
+        Ok(manifest)
+    }
+
+    /// Writes the manifest beside its final place and renames it there.
+    pub fn write(&mut self, dir: &Path) -> Result<(), ShardError> {
+        self.hash = self.computed_hash();
+        let path = dir.join(FILE_NAME);
+        write_durably(&path, self.to_json().as_bytes())
+    }
+
+    fn computed_hash(&self) -> String {
+        let unsigned = Self { hash: String::new(), ..self.clone() };
+        blake3::hash(unsigned.to_json().as_bytes()).to_hex().to_string()
+    }
+
+    fn to_json(&self) -> String {
+        // A manifest holds only finite numbers, strings and maps with string-like keys: serialising cannot fail.
+        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+
+    /// The split of that name.
+    pub fn split(&self, dir: &Path, name: &str) -> Result<&SplitRecord, ShardError> {
+        self.splits.get(name).ok_or_else(|| ShardError::UnknownSplit {
+            dir: dir.to_path_buf(),
+            name: name.to_string(),
+            known: self.splits.keys().cloned().collect(),
+        })
+    }
+}
+
+/// Writes a file so that a crash leaves either the old content or the new: temporary file, sync, rename, sync of the directory.
+pub fn write_durably(path: &Path, content: &[u8]) -> Result<(), ShardError> {
+    use std::io::Write as _;
+    let temporary = path.with_extension("tmp");
+    let mut file = fs::File::create(&temporary).map_err(io_error("create", &temporary))?;
+    file.write_all(content).map_err(io_error("write", &temporary))?;
+    file.sync_all().map_err(io_error("sync", &temporary))?;
+    drop(file);
+    rename_durably(&temporary, path)
+}
+
+/// Renames and makes the rename survive a power cut.
+pub(crate) fn rename_durably(from: &Path, to: &Path) -> Result<(), ShardError> {
+    fs::rename(from, to).map_err(io_error("rename into place", to))?;
+    if let Some(parent) = to.parent() {
+        let dir = fs::File::open(parent).map_err(io_error("open", parent))?;
+        dir.sync_all().map_err(io_error("sync", parent))?;
+    }
+    Ok(())
+}

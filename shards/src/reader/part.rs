@@ -1,0 +1,300 @@
+//! One Parquet file: its footer, its row groups' checksums, and decoding of chosen columns.
+
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use bytes::{Buf as _, Bytes};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
+use parquet::file::reader::{ChunkReader, Length};
+
+use super::RowGroup;
+use super::block::Block;
+use crate::error::{ShardError, io_error, parquet_error};
+use crate::manifest::{Manifest, PartRecord};
+use crate::schema::{self, CHECKSUM_KEY};
+
+/// Which columns to decode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Columns {
+    identity: bool,
+    geometry: bool,
+    labels: bool,
+    forces: bool,
+    counts: bool,
+    neighbors: bool,
+    numbers: bool,
+}
+
+impl Columns {
+    const NONE: Self = Self {
+        identity: false,
+        geometry: false,
+        labels: false,
+        forces: false,
+        counts: false,
+        neighbors: false,
+        numbers: false,
+    };
+
+    /// Everything.
+    pub const fn all() -> Self {
+        Self {
+            identity: true,
+            geometry: true,
+            labels: true,
+            forces: true,
+            counts: true,
+            neighbors: true,
+            numbers: true,
+        }
+    }
+
+    /// What a training batch needs: geometry, labels, forces, ids and, where wanted, stored neighbours.
+    pub const fn training(neighbors: bool) -> Self {
+        Self { neighbors, counts: false, ..Self::all() }
+    }
+
+    /// `id`, `group` and `natoms`.
+    pub const fn identity() -> Self {
+        Self { identity: true, ..Self::NONE }
+    }
+
+    /// Atomic numbers, energy, targets and forces.
+    pub const fn labels() -> Self {
+        Self { numbers: true, labels: true, forces: true, ..Self::NONE }
+    }
+
+    /// Atomic numbers, energy and targets.
+    pub const fn energies() -> Self {
+        Self { numbers: true, labels: true, ..Self::NONE }
+    }
+
+    /// `natoms` and the graph counts.
+    pub const fn counts() -> Self {
+        Self { counts: true, ..Self::NONE }
+    }
+
+    /// Whether a column of that name is wanted.
+    fn wants(self, name: &str) -> bool {
+        match name {
+            schema::NATOMS => true,
+            schema::ID | schema::GROUP => self.identity,
+            schema::ATOMIC_NUMBERS => self.numbers || self.geometry,
+            schema::POSITIONS | schema::CELL | schema::PBC | schema::TAGS | schema::FIXED => self.geometry,
+            schema::FORCES => self.forces,
+            schema::CHARGE | schema::SPIN | schema::STRESS => self.labels && self.geometry,
+            schema::NEIGHBOR_COUNT | schema::NEIGHBOR_INDEX | schema::NEIGHBOR_SHIFT => self.neighbors,
+            name if schema::COUNTS.contains(&name) => self.counts,
+            // The energy and the scalar targets.
+            _ => self.labels,
+        }
+    }
+}
+
+/// An open part with its footer decoded and checked.
+#[derive(Debug)]
+pub(super) struct PartFile {
+    path: PathBuf,
+    file: File,
+    footer: ArrowReaderMetadata,
+    checksums: Vec<String>,
+    first_row: u64,
+    targets: Vec<String>,
+}
+
+impl PartFile {
+    pub(super) fn open(dir: &Path, manifest: &Manifest, index: usize) -> Result<Self, ShardError> {
+        let record = &manifest.parts[index];
+        let path = dir.join("data").join(&record.file);
+        let file = File::open(&path).map_err(io_error("open", &path))?;
+        check_footer(&file, &path, record)?;
+        let footer = ArrowReaderMetadata::load(&file, ArrowReaderOptions::default())
+            .map_err(parquet_error("read the footer of", &path))?;
+        let corrupt = |what: &str, expected: String, found: String| ShardError::Corrupt {
+            path: path.clone(),
+            what: what.into(),
+            expected,
+            found,
+        };
+        let expected = schema::arrow_schema(&manifest.layout);
+        if footer.schema().fields() != expected.fields() {
+            let names = |s: &arrow::datatypes::Schema| {
+                s.fields().iter().map(|f| f.name().clone()).collect::<Vec<_>>().join(" ")
+            };
+            return Err(corrupt("columns", names(&expected), names(footer.schema())));
+        }
+        let groups = footer.metadata().num_row_groups();
+        let stored = footer.metadata().file_metadata().key_value_metadata();
+        let entry = stored
+            .and_then(|all| all.iter().find(|kv| kv.key == CHECKSUM_KEY))
+            .and_then(|kv| kv.value.clone());
+        let checksums: Vec<String> =
+            entry.unwrap_or_default().split_whitespace().map(str::to_string).collect();
+        if checksums.len() != groups {
+            return Err(corrupt(CHECKSUM_KEY, format!("{groups} checksums"), checksums.len().to_string()));
+        }
+        let first_row = manifest.parts[..index].iter().map(|p| p.rows).sum();
+        let targets = manifest.layout.targets.iter().map(|t| t.name.clone()).collect();
+        Ok(Self { path, file, footer, checksums, first_row, targets })
+    }
+
+    pub(super) fn read_checked(&self, group: &RowGroup, columns: Columns) -> Result<Block, ShardError> {
+        let range = self.byte_range(group);
+        let mut bytes = vec![0; (range.end - range.start) as usize];
+        self.file.read_exact_at(&mut bytes, range.start).map_err(io_error("read", &self.path))?;
+        let found = checksum(&bytes);
+        if found != self.checksums[group.index] {
+            return Err(ShardError::Corrupt {
+                path: self.path.clone(),
+                what: format!("checksum of row group {}", group.index),
+                expected: self.checksums[group.index].clone(),
+                found,
+            });
+        }
+        self.decode(Window { start: range.start, bytes: Bytes::from(bytes) }, group, columns)
+    }
+
+    pub(super) fn read_unchecked(&self, group: &RowGroup, columns: Columns) -> Result<Block, ShardError> {
+        let file = self.file.try_clone().map_err(io_error("open", &self.path))?;
+        self.decode(SharedFile(file), group, columns)
+    }
+
+    fn decode<R: ChunkReader + 'static>(
+        &self,
+        input: R,
+        group: &RowGroup,
+        columns: Columns,
+    ) -> Result<Block, ShardError> {
+        let rows = (group.rows.end - group.rows.start) as usize;
+        let arrow = self.footer.schema();
+        let roots =
+            arrow.fields().iter().enumerate().filter(|(_, f)| columns.wants(f.name())).map(|(i, _)| i);
+        let mask = ProjectionMask::roots(self.footer.metadata().file_metadata().schema_descr(), roots);
+        let mut batches = ParquetRecordBatchReaderBuilder::new_with_metadata(input, self.footer.clone())
+            .with_row_groups(vec![group.index])
+            .with_projection(mask)
+            .with_batch_size(rows.max(1))
+            .build()
+            .map_err(parquet_error("read", &self.path))?;
+        let batch = batches
+            .next()
+            .transpose()
+            .map_err(|source| ShardError::Arrow { path: self.path.clone(), source })?;
+        let short = |found: usize| ShardError::Corrupt {
+            path: self.path.clone(),
+            what: format!("rows of row group {}", group.index),
+            expected: rows.to_string(),
+            found: found.to_string(),
+        };
+        let batch = batch.ok_or_else(|| short(0))?;
+        if batch.num_rows() != rows {
+            return Err(short(batch.num_rows()));
+        }
+        let first = self.first_row;
+        debug_assert!(group.rows.start >= first);
+        Block::new(&batch, group.rows.start, &self.targets).map_err(|(what, expected, found)| {
+            ShardError::Corrupt {
+                path: self.path.clone(),
+                what: format!("row group {}: {what}", group.index),
+                expected,
+                found,
+            }
+        })
+    }
+
+    fn byte_range(&self, group: &RowGroup) -> Range<u64> {
+        let columns = self.footer.metadata().row_group(group.index).columns();
+        let ranges = columns.iter().map(parquet::file::metadata::ColumnChunkMetaData::byte_range);
+        let (start, end) =
+            ranges.fold((u64::MAX, 0), |(a, b), (start, length)| (a.min(start), b.max(start + length)));
+        start.min(end)..end
+    }
+}
+
+/// A short checksum: 64 bits of BLAKE3 in hexadecimal.
+pub(crate) fn checksum(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex()[..16].to_string()
+}
+
+fn check_footer(file: &File, path: &Path, record: &PartRecord) -> Result<(), ShardError> {
+    let found = file.metadata().map_err(io_error("inspect", path))?.len();
+    let corrupt = |what: &str, expected: String, found: String| ShardError::Corrupt {
+        path: path.to_path_buf(),
+        what: what.into(),
+        expected,
+        found,
+    };
+    if found != record.bytes {
+        return Err(corrupt("size in bytes", record.bytes.to_string(), found.to_string()));
+    }
+    let length = record.bytes.saturating_sub(record.footer_start) as usize;
+    let mut footer = vec![0; length];
+    file.read_exact_at(&mut footer, record.footer_start).map_err(io_error("read", path))?;
+    let found = blake3::hash(&footer).to_hex().to_string();
+    if found != record.footer_blake3 {
+        return Err(corrupt("BLAKE3 of the footer", record.footer_blake3.clone(), found));
+    }
+    Ok(())
+}
+
+/// A row group's bytes, addressed by their place in the file.
+struct Window {
+    start: u64,
+    bytes: Bytes,
+}
+
+impl Length for Window {
+    fn len(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+}
+
+impl ChunkReader for Window {
+    type T = bytes::buf::Reader<Bytes>;
+
+    fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
+        let rest = self.len().saturating_sub(start) as usize;
+        Ok(self.get_bytes(start, rest)?.reader())
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
+        let outside = || {
+            parquet::errors::ParquetError::General(format!(
+                "{length} bytes at {start} lie outside the row group"
+            ))
+        };
+        let from = start.checked_sub(self.start).ok_or_else(outside)? as usize;
+        let to = from.checked_add(length).filter(|&to| to <= self.bytes.len()).ok_or_else(outside)?;
+        Ok(self.bytes.slice(from..to))
+    }
+}
+
+/// A file read by position, so that threads sharing it do not move one another's cursor.
+struct SharedFile(File);
+
+impl Length for SharedFile {
+    fn len(&self) -> u64 {
+        self.0.metadata().map_or(0, |m| m.len())
+    }
+}
+
+impl ChunkReader for SharedFile {
+    type T = bytes::buf::Reader<Bytes>;
+
+    fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
+        // Page headers are read through this; they are small, and pages follow by `get_bytes`.
+        let rest = self.len().saturating_sub(start).min(64 * 1024) as usize;
+        Ok(self.get_bytes(start, rest)?.reader())
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
+        let mut bytes = vec![0; length];
+        self.0.read_exact_at(&mut bytes, start)?;
+        Ok(Bytes::from(bytes))
+    }
+}

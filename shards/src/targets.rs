@@ -1,0 +1,56 @@
+//! From labels in eV and eV/Å to what a model learns, and back.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::ShardError;
+use crate::linear_reference::LinearReference;
+use crate::manifest::Manifest;
+use crate::statistics::{ENERGY, SplitStatistics};
+
+/// `E_norm = (E − Σ_Z reference − mean) / std`, `F_norm = F / force_std`, in f64 and cast last.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TargetTransform {
+    /// Linear reference of the energy; `None`: nothing is subtracted.
+    pub reference: Option<LinearReference>,
+    /// Mean after the reference, eV.
+    pub mean: f64,
+    /// Scale of the energy, eV.
+    pub std: f64,
+    /// Scale of force components, eV/Å.
+    pub force_std: f64,
+    /// Mean number of atoms of a structure: λ_F of eq. 1.
+    pub average_atoms: f64,
+}
+
+/// Below this, in eV or eV/Å, a measured spread is no scale: few structures, or fitted away.
+const SMALLEST_SCALE: f64 = 1e-4;
+
+impl TargetTransform {
+    /// The transform that the statistics of a split suggest: its own reference, the mean and standard deviation after it,
+    /// and the root mean square of the force components.
+    ///
+    /// Where the fit leaves no residual (as many elements as structures) the energy's scale is 1 eV per structure.
+    pub fn measured(statistics: &SplitStatistics) -> Self {
+        let scale = |measured: Option<f64>| measured.filter(|s| *s > SMALLEST_SCALE).unwrap_or(1.0);
+        let energy = statistics.labels.get(ENERGY);
+        Self {
+            reference: energy.map(|e| e.reference.clone()),
+            mean: energy.map_or(0.0, |e| e.referenced.mean),
+            std: scale(energy.map(|e| e.referenced.std)),
+            force_std: scale(statistics.forces.as_ref().map(|f| f.rms)),
+            average_atoms: statistics.atoms as f64 / (statistics.structures.max(1)) as f64,
+        }
+    }
+
+    /// [`TargetTransform::measured`] of a split named in a manifest.
+    pub fn of_split(manifest: &Manifest, dir: &std::path::Path, split: &str) -> Result<Self, ShardError> {
+        Ok(Self::measured(&manifest.split(dir, split)?.statistics))
+    }
+
+    /// The part of the energy that composition alone fixes, eV.
+    pub fn offset(&self, atomic_numbers: &[u8]) -> Result<f64, ShardError> {
+        let reference = self.reference.as_ref().map_or(Ok(0.0), |r| r.of(atomic_numbers))?;
+        Ok(reference + self.mean)
+    }
+}

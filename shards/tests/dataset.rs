@@ -1,0 +1,233 @@
+//! A dataset written, read back, damaged and resumed.
+
+mod molecules;
+
+use std::fs;
+
+use shards::layout::{Layout, NeighborStorage, Target};
+use shards::splits::SplitDefinition;
+use shards::writer::{DatasetWriter, Reject};
+use shards::{Dataset, FloatWidth, Floats, RowSet, Structure};
+
+use molecules::{header, layout, molecule, write};
+
+#[test]
+fn what_is_written_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("set");
+    let layout = Layout {
+        targets: vec![Target { name: "gap".into(), unit: "eV".into(), meaning: "band gap".into() }],
+        float: FloatWidth::F32,
+        ..layout()
+    };
+    let structures: Vec<Structure> = (0..23).map(|i| full(i)).collect();
+    write(&out, &layout, &[structures[..10].to_vec(), structures[10..].to_vec()], 1);
+    let dataset = Dataset::open(&out).unwrap();
+    assert_eq!(dataset.rows(), 23);
+    for (row, expected) in structures.iter().enumerate() {
+        assert_eq!(&dataset.structure(row as u64).unwrap(), expected, "row {row}");
+    }
+    assert_eq!(dataset.find("m17").unwrap(), Some(17));
+    assert_eq!(dataset.find("m99").unwrap(), None);
+}
+
+/// A structure with every optional column, or with none, by turns.
+fn full(i: u64) -> Structure {
+    let mut s = molecule(i);
+    s.targets = vec![(i % 3 != 0).then_some(i as f64)];
+    s.positions = Floats::F32(s.positions.to_f64().iter().map(|&x| x as f32).collect());
+    s.forces = s.forces.map(|f| Floats::F32(f.to_f64().iter().map(|&x| x as f32).collect()));
+    if i % 2 == 0 {
+        s.cell = Some([9.0, 0.5, 0.0, 0.0, 9.0, 0.0, 0.0, 0.0, 9.0]);
+        s.pbc = [true, false, i % 4 == 0];
+        s.tags = Some((0..s.atoms()).map(|k| (k % 3) as u8).collect());
+        s.fixed = Some((0..s.atoms()).map(|k| k % 2 == 0).collect());
+        s.charge = Some(-1.0);
+        s.spin = Some(2.0);
+        s.stress = Some([0.1, 0.2, 0.3, 0.4, 0.5, i as f64]);
+        s.energy = None;
+        s.forces = None;
+    }
+    s
+}
+
+#[test]
+fn stored_neighbours_are_the_computed_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let structures: Vec<Structure> = (0..8).map(full).map(|s| Structure { targets: vec![], ..s }).collect();
+    let out = dir.path().join("set");
+    write(&out, &layout(), &[structures.clone()], 1);
+    let dataset = Dataset::open(&out).unwrap();
+    let spec = dataset.layout().graph;
+    let block = dataset.read(&dataset.row_groups()[0], shards::reader::Columns::all()).unwrap();
+    for index in 0..block.rows() {
+        let row = block.row(index);
+        let (stored, used) = shards::batch::graph_of_row(&row, &spec, true, None).unwrap();
+        let (computed, not_used) = shards::batch::graph_of_row(&row, &spec, false, None).unwrap();
+        assert!(used && !not_used);
+        assert_eq!(stored, computed);
+        assert_eq!(block.counts(index).unwrap(), shards::graph::GraphCounts::of(&computed));
+    }
+}
+
+#[test]
+fn bytes_do_not_depend_on_the_order_of_units_or_on_threads() {
+    let dir = tempfile::tempdir().unwrap();
+    let units: Vec<Vec<Structure>> =
+        (0..5).map(|u| (0..7 + u).map(|i| molecule(10 * u + i)).collect()).collect();
+    let trees: Vec<_> = [1, 4]
+        .into_iter()
+        .enumerate()
+        .map(|(run, threads)| {
+            let out = dir.path().join(run.to_string());
+            write(&out, &layout(), &units, threads);
+            molecules::tree(&out)
+        })
+        .collect();
+    assert!(trees[0].len() > 6);
+    assert_eq!(trees[0], trees[1]);
+}
+
+#[test]
+fn resume_ends_with_the_same_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let units: Vec<Vec<Structure>> = (0..3).map(|u| (0..6).map(|i| molecule(10 * u + i)).collect()).collect();
+    let (whole, broken) = (dir.path().join("whole"), dir.path().join("broken"));
+    write(&whole, &layout(), &units, 1);
+    let names = vec!["u0".to_string(), "u1".to_string(), "u2".to_string()];
+    let create = |resume| DatasetWriter::create(&broken, "test", header(), layout(), names.clone(), resume);
+    let writer = create(false).unwrap();
+    molecules::write_unit(&writer, 1, &units[1]);
+    // A unit cut off in the middle leaves a temporary file and no record.
+    let mut half = writer.unit(0).unwrap();
+    half.push(&units[0][0]).unwrap();
+    drop(half);
+    drop(writer);
+    assert!(Dataset::open(&broken).unwrap_err().to_string().contains("not a finished dataset"));
+    assert!(create(false).unwrap_err().to_string().contains("--resume"));
+    let writer = create(true).unwrap();
+    let records = (0..3)
+        .map(|u| {
+            writer
+                .finished(u)
+                .cloned()
+                .unwrap_or_else(|| molecules::write_unit(&writer, u, &units[u as usize]))
+        })
+        .collect();
+    assert!(writer.finished(1).is_some() && writer.finished(0).is_none());
+    molecules::finish(writer, records);
+    assert_eq!(molecules::tree(&whole), molecules::tree(&broken));
+    assert!(create(true).unwrap_err().to_string().contains("finished dataset already"));
+}
+
+#[test]
+fn every_flipped_byte_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("set");
+    write(&out, &layout(), &[(0..6).map(molecule).collect(), (6..9).map(molecule).collect()], 1);
+    assert_eq!(shards::verify::verify(&out, |_| ()).unwrap().findings, []);
+    for (name, bytes) in molecules::tree(&out) {
+        let path = out.join(&name);
+        let step = (bytes.len() / 60).max(1);
+        for at in (0..bytes.len()).step_by(step) {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            fs::write(&path, &damaged).unwrap();
+            let found = shards::verify::verify(&out, |_| ()).map(|r| !r.findings.is_empty());
+            assert!(!matches!(found, Ok(false)), "{name}: byte {at} of {} went unnoticed", bytes.len());
+        }
+        fs::write(&path, &bytes).unwrap();
+    }
+}
+
+#[test]
+fn a_damaged_row_group_is_named_when_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("set");
+    write(&out, &layout(), &[(0..6).map(molecule).collect()], 1);
+    let part = out.join("data/part-00000.parquet");
+    let mut bytes = fs::read(&part).unwrap();
+    bytes[200] ^= 4;
+    fs::write(&part, &bytes).unwrap();
+    let dataset = Dataset::open(&out).unwrap();
+    let error =
+        dataset.read(&dataset.row_groups()[0], shards::reader::Columns::all()).unwrap_err().to_string();
+    assert!(error.contains("part-00000.parquet: checksum of row group 0: expected"), "{error}");
+}
+
+#[test]
+fn bad_structures_are_refused_and_the_unit_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("set");
+    let writer = DatasetWriter::create(&out, "test", header(), layout(), vec!["u0".into()], false).unwrap();
+    let mut unit = writer.unit(0).unwrap();
+    unit.push(&molecule(0)).unwrap();
+    let bad = Structure { energy: Some(f64::NAN), ..molecule(1) };
+    let error = unit.push(&bad).unwrap_err();
+    assert_eq!(error.to_string(), "structure `m1`: `energy`: value 0 is NaN or infinite");
+    unit.reject(Reject { id: "m1".into(), code: "non_finite".into(), reason: error.to_string() });
+    unit.push(&molecule(2)).unwrap();
+    let records = vec![unit.finish(vec![]).unwrap()];
+    let manifest = molecules::finish(writer, records);
+    assert_eq!((manifest.rows, manifest.rejects["non_finite"]), (2, 1));
+    assert!(out.join("rejects.parquet").exists());
+}
+
+#[test]
+fn splits_are_added_and_measured() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("set");
+    write(&out, &layout(), &[(0..20).map(molecule).collect()], 1);
+    let rows = shards::splits::random(&RowSet::from_range(0..20), 42, &[15, 5]).unwrap();
+    let named = ["train", "val"].into_iter().zip(rows);
+    let definitions = named.map(|(n, r)| SplitDefinition::new(n, "random", Some(42), r).unwrap()).collect();
+    shards::splits::add(&out, definitions, false).unwrap();
+    let dataset = Dataset::open(&out).unwrap();
+    let (train, val) = (dataset.split("train").unwrap(), dataset.split("val").unwrap());
+    assert_eq!((train.len(), val.len()), (15, 5));
+    assert!(train.iter().all(|r| !val.contains(r)));
+    let again = SplitDefinition::new("train", "x", None, RowSet::from_range(0..1)).unwrap();
+    let error = shards::splits::add(&out, vec![again], false).unwrap_err().to_string();
+    assert!(error.contains("has a split of that name"), "{error}");
+    let error = dataset.split("tset").unwrap_err().to_string();
+    assert!(error.contains("no split `tset`; it has all, train, val"), "{error}");
+}
+
+#[test]
+fn statistics_equal_plain_arithmetic() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("set");
+    let structures: Vec<Structure> = (0..30).map(molecule).collect();
+    write(&out, &layout(), &[structures[..17].to_vec(), structures[17..].to_vec()], 2);
+    let dataset = Dataset::open(&out).unwrap();
+    let got = &dataset.manifest().splits["all"].statistics;
+    let energies: Vec<f64> = structures.iter().filter_map(|s| s.energy).collect();
+    let mean = energies.iter().sum::<f64>() / energies.len() as f64;
+    let std = (energies.iter().map(|e| (e - mean).powi(2)).sum::<f64>() / energies.len() as f64).sqrt();
+    let forces: Vec<f64> = structures.iter().flat_map(|s| s.forces.as_ref().unwrap().to_f64()).collect();
+    let rms = (forces.iter().map(|f| f * f).sum::<f64>() / forces.len() as f64).sqrt();
+    let label = &got.labels["energy"];
+    assert!((label.mean - mean).abs() < 1e-9 * mean.abs() && (label.std - std).abs() < 1e-9 * std);
+    assert!((got.forces.as_ref().unwrap().rms - rms).abs() < 1e-10);
+    assert_eq!(got.atoms as usize, forces.len() / 3);
+    // The residual of the fit is orthogonal to every element's counts (the normal equations).
+    for z in [1u8, 6, 8] {
+        let moment: f64 = structures
+            .iter()
+            .map(|s| {
+                let count = s.atomic_numbers.iter().filter(|&&a| a == z).count() as f64;
+                count * (s.energy.unwrap() - label.reference.of(&s.atomic_numbers).unwrap())
+            })
+            .sum();
+        assert!(moment.abs() < 1e-6, "{z}: {moment}");
+    }
+}
+
+#[test]
+fn neighbours_can_be_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("set");
+    let layout = Layout { neighbors: NeighborStorage::None, ..layout() };
+    write(&out, &layout, &[(0..3).map(molecule).collect()], 1);
+    assert_eq!(Dataset::open(&out).unwrap().structure(2).unwrap(), molecule(2));
+}

@@ -1,0 +1,197 @@
+//! The stream's promises: exact multiplicities, one order whatever the machine, exact resume.
+
+mod molecules;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use molecules::{layout, molecule, write};
+use shards::Dataset;
+use shards::batch::HostBatch;
+use shards::stream::{Cursor, Stream, StreamConfig, StreamDataset, Temperature};
+use shards::targets::TargetTransform;
+
+fn datasets(dir: &Path) -> Vec<StreamDataset> {
+    [41u64, 13, 6]
+        .into_iter()
+        .enumerate()
+        .map(|(d, rows)| {
+            let out = dir.join(d.to_string());
+            let all: Vec<_> = (0..rows).map(|i| molecule(1000 * d as u64 + i)).collect();
+            write(
+                &out,
+                &layout(),
+                &[all[..rows as usize / 2].to_vec(), all[rows as usize / 2..].to_vec()],
+                1,
+            );
+            let dataset = Dataset::open(&out).unwrap();
+            let transform = TargetTransform::of_split(dataset.manifest(), &out, "all").unwrap();
+            StreamDataset { dir: out, split: "all".into(), graph: layout().graph, transform }
+        })
+        .collect()
+}
+
+fn config(dir: &Path) -> StreamConfig {
+    StreamConfig {
+        datasets: datasets(dir),
+        temperature: Temperature::Finite(2.0),
+        seed: 7,
+        batch_size: 4,
+        epochs: 2,
+        window: 3,
+        edge_dropout: 0.0,
+        workers: 2,
+        prefetch: 3,
+    }
+}
+
+fn run(config: &StreamConfig, start: Cursor) -> Vec<HostBatch> {
+    Stream::open(config.clone(), start).unwrap().map(Result::unwrap).collect()
+}
+
+fn ids(batches: &[HostBatch]) -> Vec<String> {
+    batches.iter().flat_map(|b| b.ids.clone()).collect()
+}
+
+#[test]
+fn each_epoch_has_exact_multiplicities() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let stream = Stream::open(config.clone(), Cursor::default()).unwrap();
+    let plan = stream.plan().clone();
+    assert_eq!(plan.rows, [41, 13, 6]);
+    // T = 2: n·√(n_max/n), rounded up.
+    assert_eq!(plan.expanded, [41, 24, 16]);
+    let batches = run(&config, Cursor::default());
+    assert_eq!(batches.len() as u64, 2 * plan.micro_batches);
+    for epoch in 0..2 {
+        let mut seen: BTreeMap<(u32, u64), u64> = BTreeMap::new();
+        let per_epoch = plan.micro_batches as usize;
+        for batch in &batches[epoch * per_epoch..(epoch + 1) * per_epoch] {
+            batch.rows.iter().for_each(|r| *seen.entry((r.dataset, r.row)).or_default() += 1);
+        }
+        for (d, (&rows, &expanded)) in plan.rows.iter().zip(&plan.expanded).enumerate() {
+            let counts: Vec<u64> =
+                (0..rows).map(|r| seen.get(&(d as u32, r)).copied().unwrap_or(0)).collect();
+            assert_eq!(counts.iter().sum::<u64>(), expanded);
+            assert!(
+                counts.iter().all(|&c| c == expanded / rows || c == expanded.div_ceil(rows)),
+                "{counts:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn workers_and_prefetch_do_not_change_the_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let reference = run(&config, Cursor::default());
+    for (workers, prefetch) in [(1, 1), (4, 9)] {
+        let other = run(&StreamConfig { workers, prefetch, ..config.clone() }, Cursor::default());
+        assert_eq!(ids(&other), ids(&reference));
+        for (a, b) in other.iter().zip(&reference) {
+            assert_eq!(a.graph, b.graph);
+            assert_eq!((&a.energy, &a.forces, a.cursor), (&b.energy, &b.forces, b.cursor));
+        }
+    }
+}
+
+#[test]
+fn seeds_and_epochs_give_unrelated_orders() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let (a, b) = (
+        ids(&run(&config, Cursor::default())),
+        ids(&run(&StreamConfig { seed: 8, ..config.clone() }, Cursor::default())),
+    );
+    let half = a.len() / 2;
+    let same = |x: &[String], y: &[String]| x.iter().zip(y).filter(|(p, q)| p == q).count();
+    assert!(same(&a[..half], &a[half..]) < half / 4);
+    assert!(same(&a, &b) < a.len() / 4);
+    assert_ne!(a[half..], b[..half], "seed 7, epoch 1 must not repeat seed 8, epoch 0");
+}
+
+#[test]
+fn resuming_anywhere_gives_the_suffix() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = StreamConfig { edge_dropout: 0.2, ..config(dir.path()) };
+    let whole = run(&config, Cursor::default());
+    for (k, batch) in whole.iter().enumerate() {
+        let rest = run(&config, batch.cursor);
+        assert_eq!(ids(&rest), ids(&whole[k + 1..]), "after batch {k}");
+        for (a, b) in rest.iter().zip(&whole[k + 1..]).take(3) {
+            assert_eq!(a.graph, b.graph);
+        }
+    }
+}
+
+#[test]
+fn edge_dropout_takes_edges_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let edges = |c: &StreamConfig| -> usize {
+        run(c, Cursor::default()).iter().map(|b| b.graph.atom_atom.source.len()).sum()
+    };
+    let (all, kept) = (edges(&config), edges(&StreamConfig { edge_dropout: 0.3, ..config.clone() }));
+    let share = kept as f64 / all as f64;
+    assert!((share - 0.7).abs() < 0.03, "{share}");
+}
+
+#[test]
+fn targets_are_referenced_and_normalised() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    for batch in run(&config, Cursor::default()).iter().take(6) {
+        let mut atom = 0;
+        for (g, id) in batch.rows.iter().enumerate() {
+            let entry = &config.datasets[id.dataset as usize];
+            let s = Dataset::open(&entry.dir).unwrap().structure(id.row).unwrap();
+            let t = &entry.transform;
+            let reference: f64 =
+                s.atomic_numbers.iter().map(|z| t.reference.as_ref().unwrap().coefficients[z]).sum();
+            let expected = (s.energy.unwrap() - reference - t.mean) / t.std;
+            assert!((batch.energy[g] - expected).abs() < 1e-9);
+            assert!((batch.energy_offset[g] + t.std * batch.energy[g] - s.energy.unwrap()).abs() < 1e-9);
+            for (k, f) in s.forces.unwrap().to_f64().iter().enumerate() {
+                assert_eq!(batch.forces[3 * atom + k], f / t.force_std);
+            }
+            atom += s.atomic_numbers.len();
+        }
+    }
+}
+
+#[test]
+fn a_sequential_stream_yields_rows_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let dataset = datasets(dir.path()).remove(0);
+    let stream = Stream::sequential(dataset, 5, 8, 2, 2).unwrap();
+    let batches: Vec<HostBatch> = stream.map(Result::unwrap).collect();
+    let rows: Vec<u64> = batches.iter().flat_map(|b| b.rows.iter().map(|r| r.row)).collect();
+    assert_eq!(rows, (0..41).collect::<Vec<_>>());
+    assert!(batches.iter().all(|b| b.task.iter().all(|&t| t == 5)));
+}
+
+#[test]
+fn dropping_a_stream_stops_its_threads() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    for _ in 0..20 {
+        let mut stream = Stream::open(config.clone(), Cursor::default()).unwrap();
+        stream.next().unwrap().unwrap();
+    }
+}
+
+#[test]
+fn damage_is_told_by_the_stream() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let part = config.datasets[0].dir.join("data/part-00000.parquet");
+    let mut bytes = std::fs::read(&part).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&part, bytes).unwrap();
+    let mut stream = Stream::open(config, Cursor::default()).unwrap();
+    let error = stream.find_map(Result::err).unwrap().to_string();
+    assert!(error.contains("part-00000.parquet: checksum of row group"), "{error}");
+    assert!(stream.next().is_none());
+}
