@@ -1,0 +1,138 @@
+use std::f64::consts::FRAC_1_SQRT_2;
+
+use tch::{Tensor, nn};
+
+use super::bases::TripletBasis;
+use super::{Dense, GemNetConfig, Init, ScaleFactor, shape};
+use crate::batch::GraphTensors;
+
+/// Messages over pairs of edges that meet at an atom:
+/// `s_ca = B · Σ_b rad(d_ca)·Y(∠cab) ⊗ D(σ(W x_ba) ⊙ R rbf(d_ba))`, then `(U s_ca + U' s_ac) / √2` on edges or `U s_a`
+/// on atoms. Source: GemNet, arXiv:2106.08903, section 5; GemNet-OC, arXiv:2204.02782, section 4.
+#[derive(Debug)]
+pub(crate) struct TripletInteraction {
+    dense_ba: Dense,
+    mlp_rbf: Dense,
+    scale_rbf: ScaleFactor,
+    bilinear: Dense,
+    scale_cbf_sum: ScaleFactor,
+    down: Dense,
+    up: Dense,
+    up_reverse: Option<Dense>,
+    inner: i64,
+    orders: i64,
+}
+
+impl TripletInteraction {
+    /// From `input` wide messages to `output` wide ones; `symmetric` where the output is an edge.
+    pub(crate) fn new(
+        path: &nn::Path,
+        (input, output): (i64, i64),
+        symmetric: bool,
+        config: &GemNetConfig,
+        init: Init,
+    ) -> Self {
+        let GemNetConfig { emb_size_trip_in: inner, emb_size_trip_out: outer, emb_size_cbf: cbf, .. } =
+            *config;
+        let activated = |name: &str, from, to| Dense::activated(&(path / name), from, to, init);
+        Self {
+            dense_ba: activated("dense_ba", input, input),
+            mlp_rbf: Dense::linear(&(path / "mlp_rbf"), config.emb_size_rbf, input, init),
+            scale_rbf: ScaleFactor::new(&(path / "scale_rbf")),
+            bilinear: Dense::linear(&(path / "mlp_cbf" / "bilinear"), inner * cbf, outer, init),
+            scale_cbf_sum: ScaleFactor::new(&(path / "scale_cbf_sum")),
+            down: activated("down_projection", input, inner),
+            up: activated("up_projection_ca", outer, output),
+            up_reverse: symmetric.then(|| activated("up_projection_ac", outer, output)),
+            inner,
+            orders: config.num_spherical,
+        }
+    }
+
+    /// Edges into edges: `m [e, m]` to `[e, m]`; `angles` is `[n, k·s, k]`.
+    pub(crate) fn edge_to_edge(
+        &self,
+        m: &Tensor,
+        basis: &TripletBasis,
+        angles: &Tensor,
+        graph: &GraphTensors,
+    ) -> Tensor {
+        let (n, k) = (graph.atoms, graph.main.width);
+        let sent = self.send(self.dense_ba.forward(m), basis);
+        let rows = sent.index_select(0, &graph.main.rows).view([n, k, self.inner]);
+        let received = self.receive(&angles.bmm(&rows), basis, graph);
+        self.update(&self.combine(&received, &sent), graph)
+    }
+
+    /// Atoms into edges: `h [n, a]` to `[e, m]`; `angles` is `[n, k, s, w]`.
+    pub(crate) fn atom_to_edge(
+        &self,
+        h: &Tensor,
+        basis: &TripletBasis,
+        angles: &Tensor,
+        graph: &GraphTensors,
+    ) -> Tensor {
+        let (n, k, w) = (graph.atoms, graph.main.width, graph.atom_edge.width);
+        let sender = self.dense_ba.forward(h).index_select(0, &graph.atom_edge.source);
+        let sent = self.send(sender, basis);
+        let rows = sent.index_select(0, &graph.atom_edge.rows).view([n, w, self.inner]);
+        let sums = angles.view([n, k * self.orders, w]).bmm(&rows);
+        let received = self.receive(&sums, basis, graph);
+        self.update(&self.combine(&received, &sent), graph)
+    }
+
+    /// Edges into atoms: `m [e, m]` to `[n, a]`; `angles` is `[n, k, s, w]`.
+    pub(crate) fn edge_to_atom(
+        &self,
+        m: &Tensor,
+        basis: &TripletBasis,
+        angles: &Tensor,
+        graph: &GraphTensors,
+    ) -> Tensor {
+        let (n, k, w) = (graph.atoms, graph.main.width, graph.atom_edge.width);
+        let sent = self.send(self.dense_ba.forward(m), basis);
+        let rows = sent.index_select(0, &graph.main.rows).view([n, k, self.inner]);
+        // Both sums, over main edges and then over the atom's atom-edge edges, are matrix products.
+        let sums = angles.view([n, k, self.orders * w]).transpose(1, 2).bmm(&rows);
+        let received = basis.circular.bmm(&sums);
+        self.up.forward(&self.combine(&received, &sent))
+    }
+
+    /// `D(x ⊙ R rbf)`: `[.., input]` to `[.., inner]`.
+    fn send(&self, x: Tensor, basis: &TripletBasis) -> Tensor {
+        let gate = basis.radial.matmul(&self.scale_rbf.fold(&self.mlp_rbf.weight).tr());
+        let gated = &x * gate;
+        self.scale_rbf.see(&gated, &x);
+        self.down.forward(&gated)
+    }
+
+    /// `Σ_s rad_ca · sums_ca`: `[n, k·s, inner]` to `[e, cbf, inner]`.
+    fn receive(&self, sums: &Tensor, basis: &TripletBasis, graph: &GraphTensors) -> Tensor {
+        let slots = graph.atoms * graph.main.width;
+        let of_edges = sums.view([slots, self.orders * self.inner]).index_select(0, &graph.main.place);
+        basis.circular.bmm(&of_edges.view([graph.edges(), self.orders, self.inner]))
+    }
+
+    /// The bilinear layer: `[.., cbf, inner]` to `[.., outer]`.
+    fn combine(&self, received: &Tensor, sent: &Tensor) -> Tensor {
+        let size = received.size();
+        let weight = self.scale_cbf_sum.fold(&self.bilinear.weight);
+        let sum = received.view([size[0], size[1] * size[2]]).matmul(&weight.tr());
+        shape!(sum, [size[0], self.bilinear.weight.size()[0]]);
+        self.scale_cbf_sum.see(&sum, sent);
+        sum
+    }
+
+    /// Both directions of an edge share one update.
+    fn update(&self, s: &Tensor, graph: &GraphTensors) -> Tensor {
+        let own = self.up.forward(s);
+        match &self.up_reverse {
+            Some(up) => (own + up.forward(s).index_select(0, &graph.reverse)) * FRAC_1_SQRT_2,
+            None => own,
+        }
+    }
+
+    pub(crate) fn scale_factors(&self) -> [&ScaleFactor; 2] {
+        [&self.scale_rbf, &self.scale_cbf_sum]
+    }
+}

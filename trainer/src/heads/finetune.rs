@@ -1,0 +1,107 @@
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor, nn};
+
+use super::{HeadMlp, sum_atoms, sum_edges};
+use crate::batch::Batch;
+use crate::gemnet::{Embeddings, GemNetConfig};
+
+/// An energy: one network on atoms, summed. All its layers are without bias, as the reference's.
+#[derive(Debug)]
+pub struct EnergyHead {
+    mlp: HeadMlp,
+}
+
+impl EnergyHead {
+    /// Layers under `path` (the reference's is `out_energy`).
+    pub fn new(path: &nn::Path, config: &GemNetConfig) -> Self {
+        Self { mlp: HeadMlp::new(path, config.emb_size_atom, false) }
+    }
+
+    /// Energies `[g]`.
+    pub fn forward(&self, embeddings: &Embeddings, batch: &Batch) -> Tensor {
+        sum_atoms(&self.mlp.forward(&embeddings.atoms), batch)
+    }
+}
+
+/// Direct forces: one network on edges, times unit vectors, summed at the target.
+#[derive(Debug)]
+pub struct ForceHead {
+    mlp: HeadMlp,
+}
+
+impl ForceHead {
+    /// Layers with bias under `path` (the reference's is `out_forces`).
+    pub fn new(path: &nn::Path, config: &GemNetConfig) -> Self {
+        Self { mlp: HeadMlp::new(path, config.emb_size_edge, true) }
+    }
+
+    /// Forces `[n, 3]`.
+    ///
+    /// # Panics
+    /// If the backbone has no edge outputs.
+    pub fn forward(&self, embeddings: &Embeddings, batch: &Batch) -> Tensor {
+        let Some(edges) = &embeddings.edges else {
+            panic!("direct forces need a backbone with direct forces")
+        };
+        let graph = &batch.graph;
+        sum_edges(&self.mlp.forward(edges), &embeddings.vectors, &graph.main.target, graph.atoms)
+    }
+}
+
+/// How atoms' numbers become one number of a structure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pooling {
+    /// Sum over atoms (extensive).
+    Sum,
+    /// Mean over atoms (intensive).
+    Mean,
+    /// Largest atom's (phonon frequencies).
+    Max,
+    /// `Σ_i x_i |r_i − r̄|²` with the mass-weighted centre `r̄` (QM9's ⟨R²⟩).
+    SquaredRadius,
+}
+
+/// One scalar property of a structure.
+#[derive(Debug)]
+pub struct ScalarHead {
+    mlp: HeadMlp,
+    pooling: Pooling,
+}
+
+impl ScalarHead {
+    /// Layers under `path`.
+    pub fn new(path: &nn::Path, config: &GemNetConfig, pooling: Pooling, bias: bool) -> Self {
+        Self { mlp: HeadMlp::new(path, config.emb_size_atom, bias), pooling }
+    }
+
+    /// The property `[g]`; `masses` `[n]` are read by [`Pooling::SquaredRadius`] only.
+    pub fn forward(&self, embeddings: &Embeddings, batch: &Batch, masses: Option<&Tensor>) -> Tensor {
+        let per_atom = self.mlp.forward(&embeddings.atoms);
+        match self.pooling {
+            Pooling::Sum => sum_atoms(&per_atom, batch),
+            Pooling::Mean => sum_atoms(&per_atom, batch) / &batch.natoms,
+            Pooling::Max => {
+                let lowest =
+                    Tensor::full([batch.structures], f64::NEG_INFINITY, (per_atom.kind(), per_atom.device()));
+                lowest.index_reduce(0, &batch.structure, &per_atom, "amax", true)
+            }
+            Pooling::SquaredRadius => sum_atoms(&(per_atom * squared_radius(batch, masses)), batch),
+        }
+    }
+}
+
+/// Squared distances from each structure's centre of mass (or of geometry without masses) `[n]`, Å², double
+/// precision inside.
+fn squared_radius(batch: &Batch, masses: Option<&Tensor>) -> Tensor {
+    let weight = match masses {
+        Some(masses) => masses.to_kind(Kind::Double),
+        None => Tensor::ones([batch.graph.atoms], (Kind::Double, batch.positions.device())),
+    };
+    let total = sum_atoms(&weight, batch);
+    let zero = Tensor::zeros([batch.structures, 3], (Kind::Double, batch.positions.device()));
+    let centre =
+        zero.index_add(0, &batch.structure, &(&batch.positions * weight.unsqueeze(1))) / total.unsqueeze(1);
+    let from_centre = &batch.positions - centre.index_select(0, &batch.structure);
+    from_centre.square().sum_dim_intlist(1, false, None::<Kind>).to_kind(batch.graph.kind)
+}
