@@ -159,17 +159,23 @@ impl<'a> UnitWriter<'a> {
 
     fn flush(&mut self) -> Result<(), ShardError> {
         let columns = std::mem::replace(&mut self.columns, Columns::new(self.layout));
-        let path = &self.temporary;
+        let path = self.temporary.clone();
+        let path = path.as_path();
         let batch = columns
             .finish(&self.schema)
-            .map_err(|source| ShardError::Arrow { path: path.clone(), source })?;
-        if self.checksums.is_empty() {
-            // The file's leading magic is no part of the first row group.
-            self.writer.inner_mut().start_segment();
-        }
+            .map_err(|source| ShardError::Arrow { path: path.to_path_buf(), source })?;
+        // What the Parquet writer still buffers (at first the file's leading magic) is no part of this row group.
+        self.start_segment()?;
         self.writer.write(&batch).map_err(parquet_error("write", path))?;
         self.writer.flush().map_err(parquet_error("write", path))?;
+        self.writer.sync().map_err(io_error("write", path))?;
         self.checksums.push(self.writer.inner_mut().end_segment());
+        Ok(())
+    }
+
+    fn start_segment(&mut self) -> Result<(), ShardError> {
+        self.writer.sync().map_err(io_error("write", &self.temporary))?;
+        self.writer.inner_mut().start_segment();
         Ok(())
     }
 
@@ -196,7 +202,7 @@ impl<'a> UnitWriter<'a> {
         }
         let checksums = self.checksums.join(" ");
         self.writer.append_key_value_metadata(KeyValue::new(CHECKSUM_KEY.to_string(), checksums));
-        self.writer.inner_mut().start_segment();
+        self.start_segment()?;
         let footer_start = self.writer.inner().written;
         let file = self.writer.into_inner().map_err(parquet_error("finish", &path))?;
         let (bytes, blake3, footer_blake3) = file.finish().map_err(io_error("sync", &path))?;
