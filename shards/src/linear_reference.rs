@@ -102,7 +102,7 @@ impl ReferenceFit {
         let m = present.len();
         let gram = DMatrix::from_fn(m, m, |i, j| at(present[i], present[j]) as f64);
         let moment = DVector::from_fn(m, |i, _| self.moment[present[i] as usize].value());
-        let (solution, condition) = minimum_norm(gram, &moment, rank);
+        let (solution, condition) = minimum_norm(&gram, &moment, rank);
         let coefficients = present.iter().copied().zip(solution.iter().copied()).collect();
         Some(LinearReference {
             split: split.to_string(),
@@ -118,7 +118,7 @@ impl ReferenceFit {
 /// and the condition number of the count matrix (the root of `G`'s).
 ///
 /// One step of iterative refinement brings the error down from cond²·ε.
-fn minimum_norm(gram: DMatrix<f64>, moment: &DVector<f64>, rank: usize) -> (DVector<f64>, f64) {
+fn minimum_norm(gram: &DMatrix<f64>, moment: &DVector<f64>, rank: usize) -> (DVector<f64>, f64) {
     let eigen = gram.clone().symmetric_eigen();
     let mut order: Vec<usize> = (0..eigen.eigenvalues.len()).collect();
     order.sort_by(|&a, &b| eigen.eigenvalues[b].total_cmp(&eigen.eigenvalues[a]));
@@ -132,7 +132,7 @@ fn minimum_norm(gram: DMatrix<f64>, moment: &DVector<f64>, rank: usize) -> (DVec
         x
     };
     let mut x = apply(moment);
-    let residual = moment - &gram * &x;
+    let residual = moment - gram * &x;
     x += apply(&residual);
     let (first, last) = (order.first().copied(), order.last().copied());
     let condition = match (first, last) {
@@ -156,9 +156,9 @@ fn exact_rank(present: &[u8], at: impl Fn(u8, u8) -> u128) -> usize {
         let scale = inverse(rows[rank][column]);
         for r in rank + 1..m {
             let factor = rows[r][column] * scale % P;
-            for c in column..m {
-                let take = factor * rows[rank][c] % P;
-                rows[r][c] = (rows[r][c] + P - take) % P;
+            let (above, below) = rows.split_at_mut(r);
+            for (value, pivot) in below[0][column..].iter_mut().zip(&above[rank][column..]) {
+                *value = (*value + P - factor * pivot % P) % P;
             }
         }
         rank += 1;

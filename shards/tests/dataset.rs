@@ -1,5 +1,7 @@
 //! A dataset written, read back, damaged and resumed.
 
+#![allow(clippy::unwrap_used, reason = "a failure here fails the test")]
+
 mod molecules;
 
 use std::fs;
@@ -20,7 +22,7 @@ fn what_is_written_is_read() {
         float: FloatWidth::F32,
         ..layout()
     };
-    let structures: Vec<Structure> = (0..23).map(|i| full(i)).collect();
+    let structures: Vec<Structure> = (0..23).map(full).collect();
     write(&out, &layout, &[structures[..10].to_vec(), structures[10..].to_vec()], 1);
     let dataset = Dataset::open(&out).unwrap();
     assert_eq!(dataset.rows(), 23);
@@ -34,12 +36,12 @@ fn what_is_written_is_read() {
 /// A structure with every optional column, or with none, by turns.
 fn full(i: u64) -> Structure {
     let mut s = molecule(i);
-    s.targets = vec![(i % 3 != 0).then_some(i as f64)];
+    s.targets = vec![(!i.is_multiple_of(3)).then_some(i as f64)];
     s.positions = Floats::F32(s.positions.to_f64().iter().map(|&x| x as f32).collect());
     s.forces = s.forces.map(|f| Floats::F32(f.to_f64().iter().map(|&x| x as f32).collect()));
-    if i % 2 == 0 {
+    if i.is_multiple_of(2) {
         s.cell = Some([9.0, 0.5, 0.0, 0.0, 9.0, 0.0, 0.0, 0.0, 9.0]);
-        s.pbc = [true, false, i % 4 == 0];
+        s.pbc = [true, false, i.is_multiple_of(4)];
         s.tags = Some((0..s.atoms()).map(|k| (k % 3) as u8).collect());
         s.fixed = Some((0..s.atoms()).map(|k| k % 2 == 0).collect());
         s.charge = Some(-1.0);

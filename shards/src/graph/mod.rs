@@ -19,6 +19,8 @@ mod lattice;
 mod neighbors;
 mod structure;
 mod symmetry;
+#[cfg(test)]
+mod tests;
 mod triplets;
 
 pub use batch::{BatchEdges, GraphBatch, MainEdges, PairEdges, QuadrupletEdges};

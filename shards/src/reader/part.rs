@@ -18,80 +18,73 @@ use crate::error::{ShardError, io_error, parquet_error};
 use crate::manifest::{Manifest, PartRecord};
 use crate::schema::{self, CHECKSUM_KEY};
 
-/// Which columns to decode.
+/// Which columns to decode: a union of kinds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Columns {
-    identity: bool,
-    geometry: bool,
-    labels: bool,
-    forces: bool,
-    counts: bool,
-    neighbors: bool,
-    numbers: bool,
-}
+pub struct Columns(u8);
 
 impl Columns {
-    const NONE: Self = Self {
-        identity: false,
-        geometry: false,
-        labels: false,
-        forces: false,
-        counts: false,
-        neighbors: false,
-        numbers: false,
-    };
+    const IDENTITY: u8 = 1;
+    const NUMBERS: u8 = 2;
+    const GEOMETRY: u8 = 4;
+    const LABELS: u8 = 8;
+    const FORCES: u8 = 16;
+    const COUNTS: u8 = 32;
+    const NEIGHBORS: u8 = 64;
 
     /// Everything.
     pub const fn all() -> Self {
-        Self {
-            identity: true,
-            geometry: true,
-            labels: true,
-            forces: true,
-            counts: true,
-            neighbors: true,
-            numbers: true,
-        }
+        Self(0x7f)
     }
 
     /// What a training batch needs: geometry, labels, forces, ids and, where wanted, stored neighbours.
     pub const fn training(neighbors: bool) -> Self {
-        Self { neighbors, counts: false, ..Self::all() }
+        let unwanted = if neighbors { Self::COUNTS } else { Self::COUNTS | Self::NEIGHBORS };
+        Self(Self::all().0 & !unwanted)
     }
 
     /// `id`, `group` and `natoms`.
     pub const fn identity() -> Self {
-        Self { identity: true, ..Self::NONE }
+        Self(Self::IDENTITY)
     }
 
     /// Atomic numbers, energy, targets and forces.
     pub const fn labels() -> Self {
-        Self { numbers: true, labels: true, forces: true, ..Self::NONE }
+        Self(Self::NUMBERS | Self::LABELS | Self::FORCES)
     }
 
     /// Atomic numbers, energy and targets.
     pub const fn energies() -> Self {
-        Self { numbers: true, labels: true, ..Self::NONE }
+        Self(Self::NUMBERS | Self::LABELS)
     }
 
     /// `natoms` and the graph counts.
     pub const fn counts() -> Self {
-        Self { counts: true, ..Self::NONE }
+        Self(Self::COUNTS)
+    }
+
+    const fn has(self, kind: u8) -> bool {
+        self.0 & kind != 0
     }
 
     /// Whether a column of that name is wanted.
     fn wants(self, name: &str) -> bool {
         match name {
             schema::NATOMS => true,
-            schema::ID | schema::GROUP => self.identity,
-            schema::ATOMIC_NUMBERS => self.numbers || self.geometry,
-            schema::POSITIONS | schema::CELL | schema::PBC | schema::TAGS | schema::FIXED => self.geometry,
-            schema::FORCES => self.forces,
-            schema::CHARGE | schema::SPIN | schema::STRESS => self.labels && self.geometry,
-            schema::NEIGHBOR_COUNT | schema::NEIGHBOR_INDEX | schema::NEIGHBOR_SHIFT => self.neighbors,
-            name if schema::COUNTS.contains(&name) => self.counts,
+            schema::ID | schema::GROUP => self.has(Self::IDENTITY),
+            schema::ATOMIC_NUMBERS => self.has(Self::NUMBERS | Self::GEOMETRY),
+            schema::POSITIONS | schema::CELL | schema::PBC | schema::TAGS | schema::FIXED => {
+                self.has(Self::GEOMETRY)
+            }
+            schema::FORCES => self.has(Self::FORCES),
+            schema::CHARGE | schema::SPIN | schema::STRESS => {
+                self.has(Self::LABELS) && self.has(Self::GEOMETRY)
+            }
+            schema::NEIGHBOR_COUNT | schema::NEIGHBOR_INDEX | schema::NEIGHBOR_SHIFT => {
+                self.has(Self::NEIGHBORS)
+            }
+            name if schema::COUNTS.contains(&name) => self.has(Self::COUNTS),
             // The energy and the scalar targets.
-            _ => self.labels,
+            _ => self.has(Self::LABELS),
         }
     }
 }
@@ -103,7 +96,6 @@ pub(super) struct PartFile {
     file: File,
     footer: ArrowReaderMetadata,
     checksums: Vec<String>,
-    first_row: u64,
     targets: Vec<String>,
 }
 
@@ -138,9 +130,8 @@ impl PartFile {
         if checksums.len() != groups {
             return Err(corrupt(CHECKSUM_KEY, format!("{groups} checksums"), checksums.len().to_string()));
         }
-        let first_row = manifest.parts[..index].iter().map(|p| p.rows).sum();
         let targets = manifest.layout.targets.iter().map(|t| t.name.clone()).collect();
-        Ok(Self { path, file, footer, checksums, first_row, targets })
+        Ok(Self { path, file, footer, checksums, targets })
     }
 
     pub(super) fn read_checked(&self, group: &RowGroup, columns: Columns) -> Result<Block, ShardError> {
@@ -195,8 +186,6 @@ impl PartFile {
         if batch.num_rows() != rows {
             return Err(short(batch.num_rows()));
         }
-        let first = self.first_row;
-        debug_assert!(group.rows.start >= first);
         Block::new(&batch, group.rows.start, &self.targets).map_err(|(what, expected, found)| {
             ShardError::Corrupt {
                 path: self.path.clone(),

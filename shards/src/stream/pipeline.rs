@@ -94,7 +94,7 @@ impl Shared {
 impl Pipeline {
     /// The mixed, shuffled sequence.
     pub(super) fn training(shared: Arc<Shared>, start: Cursor) -> Result<Self, ShardError> {
-        Self::start(shared.clone(), move |output| {
+        Self::start(&shared.clone().config, move |output| {
             for epoch in start.epoch..shared.config.epochs {
                 let position = if epoch == start.epoch { start.position } else { 0 };
                 if !plan_epoch(&shared, output, epoch, position) {
@@ -106,18 +106,18 @@ impl Pipeline {
 
     /// One dataset in row order.
     pub(super) fn sequential(shared: Arc<Shared>, task: u32) -> Result<Self, ShardError> {
-        Self::start(shared.clone(), move |output| plan_sequential(&shared, output, task))
+        Self::start(&shared.clone().config, move |output| plan_sequential(&shared, output, task))
     }
 
-    fn start(shared: Arc<Shared>, plan: impl FnOnce(&Output) + Send + 'static) -> Result<Self, ShardError> {
-        let workers = shared.config.workers;
+    fn start(config: &StreamConfig, plan: impl FnOnce(&Output) + Send + 'static) -> Result<Self, ShardError> {
+        let workers = config.workers;
         let failed = |reason: String| StreamError::Threads { workers, reason };
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(workers)
             .thread_name(|i| format!("loader {i}"))
             .build()
             .map_err(|e| failed(e.to_string()))?;
-        let (order, batches) = channel::bounded(shared.config.prefetch);
+        let (order, batches) = channel::bounded(config.prefetch);
         let output = Output { pool, order };
         let planner = std::thread::Builder::new()
             .name("loader planner".to_string())

@@ -1,5 +1,6 @@
 //! Made-up molecules and datasets of them.
 #![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(clippy::unwrap_used, reason = "a failure here fails the test")]
 
 use std::collections::BTreeMap;
 use std::fs;
