@@ -30,10 +30,10 @@ test: libtorch ## Run all tests
 	cargo build --release --locked --workspace
 	cargo test --release --locked --workspace
 
-test-oracles: ## Compare shards and numbers with numpy, pyarrow, polars, DuckDB, h5py and lmdb
-	@scripts/doctor
+test-oracles: libtorch ## Compare shards and numbers with numpy, pyarrow, polars, DuckDB, h5py and lmdb
 	@$(PYTHON) scripts/fetch.py oracles
-	cargo build --release --locked -p ingest
+	# The whole workspace: one set of features, so that nothing is compiled twice.
+	cargo build --release --locked --workspace
 	PYTHONPATH=.deps/oracles JMP_INGEST=$(TARGET)/release/jmp-ingest $(PYTHON) -m unittest discover -s tests/python -v
 
 lint: fmt-check clippy deny ## Format, clippy and licences, as CI does
