@@ -209,3 +209,8 @@ pub fn stored_neighbors_suffice(dataset: &Dataset, spec: &GraphSpec) -> bool {
         && layout.graph.cutoff == spec.cutoff
         && layout.neighbors.limit(&layout.graph) == Some(spec.atom_atom)
 }
+
+/// The example of docs/stream.md, compiled.
+#[doc = include_str!("../../../docs/stream.md")]
+#[cfg(doctest)]
+struct StreamPage;
