@@ -1,9 +1,29 @@
 //! GemNet-OC on libtorch: pre-training, fine-tuning, evaluation, prediction (Shoghi et al., arXiv:2310.16802).
 
+pub mod batch;
+pub mod checkpoint;
 pub mod clip;
+pub mod cmd;
 pub mod config;
+pub mod data;
 pub mod ema;
+pub mod evaluate;
+pub mod gemnet;
+pub mod heads;
+pub mod learner;
+pub mod loss;
+pub mod metrics;
+pub mod network;
 pub mod optim;
 pub mod parameters;
+pub mod plan;
 pub mod plateau;
+pub mod prediction;
+pub mod predictions;
+pub mod progress;
+pub mod run_dir;
 pub mod schedule;
+pub mod session;
+pub mod setup;
+pub mod startup;
+pub mod task;

@@ -162,15 +162,10 @@ impl Parameters {
     }
 
     /// Copies named tensors into `flat`; every one must be there with its shape.
-    pub fn copy_named(
-        &self,
-        flat: &Tensor,
-        named: &BTreeMap<String, Tensor>,
-    ) -> Result<(), ParameterError> {
+    pub fn copy_named(&self, flat: &Tensor, named: &BTreeMap<String, Tensor>) -> Result<(), ParameterError> {
         for entry in &self.entries {
-            let source = named
-                .get(&entry.name)
-                .ok_or_else(|| ParameterError::Missing { name: entry.name.clone() })?;
+            let source =
+                named.get(&entry.name).ok_or_else(|| ParameterError::Missing { name: entry.name.clone() })?;
             if source.size() != entry.size {
                 return Err(ParameterError::Shape {
                     name: entry.name.clone(),
@@ -225,7 +220,11 @@ pub fn norm(flat: &Tensor) -> f64 {
     let squares: Vec<Tensor> = chunks(0..flat.size()[0])
         .map(|piece| slice(flat, &piece).norm().to_kind(Kind::Double).square())
         .collect();
-    if squares.is_empty() { 0.0 } else { Tensor::stack(&squares, 0).sum(Kind::Double).sqrt().double_value(&[]) }
+    if squares.is_empty() {
+        0.0
+    } else {
+        Tensor::stack(&squares, 0).sum(Kind::Double).sqrt().double_value(&[])
+    }
 }
 
 /// The device named by a configuration: `cpu`, `cuda`, `cuda:N` or `auto`.
@@ -262,7 +261,10 @@ mod tests {
             (&b * 3.0).sum(Kind::Float).backward();
         }
         // `a` took no part: its gradient is zero, not undefined.
-        assert_eq!(Vec::<f32>::try_from(parameters.gradients()).unwrap(), [&[0.0; 4][..], &[3.0; 6]].concat());
+        assert_eq!(
+            Vec::<f32>::try_from(parameters.gradients()).unwrap(),
+            [&[0.0; 4][..], &[3.0; 6]].concat()
+        );
         let _ = no_grad(|| parameters.values().shallow_clone().g_mul_scalar_(2.0));
         assert_eq!(a.sum(Kind::Float).double_value(&[]), 8.0);
         assert_eq!(b.sum(Kind::Float).double_value(&[]), 24.0);

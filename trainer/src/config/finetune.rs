@@ -13,7 +13,7 @@ use super::{Config, ForceMode, RunKind, ScheduleConfig, TaskConfig};
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct FinetuneFile {
+pub(super) struct FinetuneFile {
     kind: RunKind,
     run: RunSection,
     model: ModelSection,
@@ -42,7 +42,7 @@ struct HeadsSection {
 
 impl FinetuneFile {
     /// The meaning of the file.
-    pub fn validate(self, source: &Source) -> Result<Config, ConfigError> {
+    pub(super) fn validate(self, source: &Source) -> Result<Config, ConfigError> {
         let data = self.dataset.clone();
         let task = TaskConfig {
             energy_weight: data.energy_weight.map_or(1.0, |w| w.get()),
@@ -51,6 +51,7 @@ impl FinetuneFile {
             data,
         };
         super::check_tasks(std::slice::from_ref(&task), source)?;
+        super::check_run(&self.run, source)?;
         super::check_temperature(self.sampling.temperature, source)?;
         let schedule = &self.schedule;
         if schedule.cosine_epochs > 0 && schedule.cosine_epochs <= schedule.warmup_epochs {
@@ -61,11 +62,15 @@ impl FinetuneFile {
             ));
         }
         if schedule.plateau.is_some() && task.data.val.is_none() {
-            return Err(source.conflict("dataset.val", "a split: reduce-on-plateau needs validation", "none"));
+            return Err(source.conflict(
+                "dataset.val",
+                "a split: reduce-on-plateau needs validation",
+                "none",
+            ));
         }
         Ok(Config {
             kind: RunKind::Finetune,
-            text: super::written(&self),
+            text: super::written(&self, source)?,
             run: self.run,
             model: self.model,
             tasks: vec![task],

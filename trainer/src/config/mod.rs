@@ -1,5 +1,6 @@
 //! Configuration: TOML as written → valid, once. A [`Config`] that exists needs no further checks of its own.
 
+mod difference;
 mod finetune;
 pub mod model;
 pub mod number;
@@ -12,6 +13,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub use difference::differences;
 pub use source::{ConfigError, Source};
 
 use self::model::ModelSection;
@@ -130,26 +132,6 @@ impl Config {
             RunKind::Finetune => source.parse::<finetune::FinetuneFile>()?.validate(source),
         }
     }
-
-    /// What must be equal for a run to be resumed: everything but how it is watched, kept, and on what it runs.
-    pub fn fingerprint(&self) -> String {
-        let mut rest = self.clone();
-        rest.text.clear();
-        rest.run.dir.clear();
-        rest.run.device.clear();
-        rest.run.threads = None;
-        rest.checkpoint = CheckpointSection::default();
-        rest.sampling.workers = number::Count::known(1);
-        rest.sampling.prefetch = number::Count::known(1);
-        if let ScheduleConfig::Pretrain(schedule) = &mut rest.schedule {
-            schedule.max_steps = None;
-        }
-        for task in &mut rest.tasks {
-            // Moved data is still the same data: manifest hashes tell.
-            task.data.path.clear();
-        }
-        blake3::hash(format!("{rest:?}").as_bytes()).to_hex().to_string()
-    }
 }
 
 /// Names must be unique and there must be something to learn.
@@ -164,14 +146,30 @@ fn check_tasks(tasks: &[TaskConfig], source: &Source) -> Result<(), ConfigError>
             return Err(source.conflict("dataset.name", "letters, digits, - and _", format!("\"{name}\"")));
         }
         if !names.insert(name) {
-            return Err(source.conflict("dataset.name", "a different name for each dataset", format!("\"{name}\" twice")));
+            return Err(source.conflict(
+                "dataset.name",
+                "a different name for each dataset",
+                format!("\"{name}\" twice"),
+            ));
         }
         let no_forces = task.forces == ForceMode::None || task.force_weight == Some(0.0);
         if task.energy_weight == 0.0 && no_forces {
-            return Err(source.conflict("dataset.energy_weight", "a weight above 0, or forces to learn from", 0));
+            return Err(source.conflict(
+                "dataset.energy_weight",
+                "a weight above 0, or forces to learn from",
+                0,
+            ));
         }
     }
     Ok(())
+}
+
+/// The device must have a name that is understood.
+fn check_run(run: &RunSection, source: &Source) -> Result<(), ConfigError> {
+    if crate::parameters::device(&run.device).is_some() {
+        return Ok(());
+    }
+    Err(source.conflict("run.device", "auto, cpu, cuda or cuda:N", format!("\"{}\"", run.device)))
 }
 
 fn check_temperature(temperature: f64, source: &Source) -> Result<(), ConfigError> {
@@ -182,7 +180,7 @@ fn check_temperature(temperature: f64, source: &Source) -> Result<(), ConfigErro
     Err(source.conflict("sampling.temperature", "a number above 0, or inf", temperature))
 }
 
-/// The configuration as TOML. It was read from TOML, so it can be written as such.
-fn written(file: &impl Serialize) -> String {
-    toml::to_string(file).unwrap_or_default()
+/// The configuration as TOML, defaults written out.
+fn written(file: &impl Serialize, source: &Source) -> Result<String, ConfigError> {
+    toml::to_string(file).map_err(|e| source.refused(e.to_string()))
 }

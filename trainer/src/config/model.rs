@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::number::{Count, Fraction};
+use crate::gemnet::GemNetConfig;
 
 /// A published size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +33,9 @@ pub struct ModelSection {
     /// Dropout of the backbone's residual layers; the preset's is 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dropout: Option<Fraction>,
+    /// Share of edges that the loader leaves out in training; 0 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edge_dropout: Option<Fraction>,
     /// Where the scale factors of a model trained from scratch come from.
     #[serde(default)]
     pub scale_factors: ScaleFactors,
@@ -50,6 +54,22 @@ pub enum ScaleFactors {
     None,
 }
 
+impl ModelSection {
+    /// The network's sizes. `direct_forces` says whether edges need outputs of their own.
+    pub fn gemnet(&self, direct_forces: bool) -> GemNetConfig {
+        let mut config = match self.preset {
+            Preset::JmpS => GemNetConfig::small(),
+            Preset::JmpL => GemNetConfig::large(),
+            Preset::Tiny => GemNetConfig::tiny(),
+        };
+        self.sizes.apply(&mut config);
+        config.direct_forces = direct_forces;
+        config.dropout = self.dropout.map_or(0.0, |p| p.get());
+        config.edge_dropout = self.edge_dropout.map_or(0.0, |p| p.get());
+        config
+    }
+}
+
 macro_rules! sizes {
     ($($(#[$doc:meta])* $field:ident),* $(,)?) => {
         /// `[model.sizes]`: each field replaces the preset's (names as in Table 17 and the reference's code).
@@ -63,6 +83,10 @@ macro_rules! sizes {
             /// Whether the preset stands as it is.
             pub fn is_empty(&self) -> bool {
                 *self == Self::default()
+            }
+
+            fn apply(&self, config: &mut GemNetConfig) {
+                $(if let Some(size) = self.$field { config.$field = size.get() as i64; })*
             }
         }
     };

@@ -100,7 +100,11 @@ impl TryFrom<i64> for Count {
     type Error = String;
 
     fn try_from(value: i64) -> Result<Self, String> {
-        if value >= 1 { Ok(Self(value as u64)) } else { Err(format!("expected a whole number, 1 or more, found {value}")) }
+        if value >= 1 {
+            Ok(Self(value as u64))
+        } else {
+            Err(format!("expected a whole number, 1 or more, found {value}"))
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use super::{Config, ForceMode, RunKind, ScheduleConfig, TaskConfig};
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PretrainFile {
+pub(super) struct PretrainFile {
     kind: RunKind,
     run: RunSection,
     model: ModelSection,
@@ -32,7 +32,7 @@ pub struct PretrainFile {
 
 impl PretrainFile {
     /// The meaning of the file.
-    pub fn validate(self, source: &Source) -> Result<Config, ConfigError> {
+    pub(super) fn validate(self, source: &Source) -> Result<Config, ConfigError> {
         let task = |data: &DatasetSection| TaskConfig {
             data: data.clone(),
             energy_weight: data.energy_weight.map_or(1.0, |w| w.get()),
@@ -41,10 +41,11 @@ impl PretrainFile {
         };
         let tasks: Vec<TaskConfig> = self.datasets.iter().map(task).collect();
         super::check_tasks(&tasks, source)?;
+        super::check_run(&self.run, source)?;
         super::check_temperature(self.sampling.temperature, source)?;
         Ok(Config {
             kind: RunKind::Pretrain,
-            text: super::written(&self),
+            text: super::written(&self, source)?,
             run: self.run,
             model: self.model,
             tasks,

@@ -90,8 +90,7 @@ impl Source {
         }
         let mut table: Table = plain.parse()?;
         for text in overrides {
-            apply(&mut table, text)
-                .map_err(|problem| ConfigError::Set { text: text.clone(), problem })?;
+            apply(&mut table, text).map_err(|problem| ConfigError::Set { text: text.clone(), problem })?;
         }
         // Written out again so that the reader can show lines of what it refuses.
         let text = toml::to_string(&table).map_err(|e| plain.refused(e.to_string()))?;
@@ -113,7 +112,7 @@ impl Source {
         }
     }
 
-    fn refused(&self, message: String) -> ConfigError {
+    pub(super) fn refused(&self, message: String) -> ConfigError {
         ConfigError::Invalid { file: self.file.clone(), note: self.note, message }
     }
 }
@@ -131,9 +130,7 @@ fn apply(table: &mut Table, text: &str) -> Result<(), String> {
 /// The value as TOML if it is that, else as a string: paths and names need no quotes on a command line.
 fn literal(text: &str) -> Value {
     let document: Option<Table> = toml::from_str(&format!("value = {text}")).ok();
-    document
-        .and_then(|mut table| table.remove("value"))
-        .unwrap_or_else(|| Value::String(text.to_owned()))
+    document.and_then(|mut table| table.remove("value")).unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
 fn set_in_table(table: &mut Table, keys: &[&str], value: Value) -> Result<(), String> {

@@ -1,0 +1,155 @@
+//! Checkpoints: a directory of safetensors and one JSON file, complete or absent, never half.
+//!
+//! `state.json` says what the run was and where it stood; it is the last file written, holds the hashes of the others, and
+//! the whole directory appears by one rename.
+
+mod store;
+pub mod tensors;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use shards::graph::GraphSpec;
+use shards::targets::TargetTransform;
+use tch::Tensor;
+use thiserror::Error;
+
+pub use store::{Best, Store, locate, read_info};
+
+use crate::config::model::ModelSection;
+use crate::config::{ForceMode, RunKind};
+use crate::schedule::{Position, Schedule};
+
+/// Version of the checkpoint format.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Why a checkpoint cannot be written, found or used.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// The system refused.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The content is not what it should be.
+    #[error("{}: {problem}", path.display())]
+    Content {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Nothing there.
+    #[error(
+        "{}: no checkpoint here; expected a run directory, its checkpoints directory, or one of the checkpoints in it",
+        path.display()
+    )]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// A run cannot go on with other data or another configuration.
+    #[error("{} cannot be resumed: {}", path.display(), differences.join("; "))]
+    Differs {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What differs.
+        differences: Vec<String>,
+    },
+}
+
+impl CheckpointError {
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::Io { action, path, source }
+    }
+
+    pub(crate) fn content(path: &Path, problem: impl Into<String>) -> Self {
+        Self::Content { path: path.to_path_buf(), problem: problem.into() }
+    }
+}
+
+/// What a model's outputs for one task mean: all that is needed to use it without its data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskRecord {
+    /// Name of the task.
+    pub name: String,
+    /// How forces come about.
+    pub forces: ForceMode,
+    /// From labels to targets and back.
+    pub transform: TargetTransform,
+    /// λ_E.
+    pub energy_weight: f64,
+    /// λ_F.
+    pub force_weight: f64,
+    /// The graphs the model was trained on.
+    pub graph: GraphSpec,
+    /// Split it was trained on.
+    pub split: String,
+    /// Hash of the dataset's manifest.
+    pub manifest: String,
+}
+
+/// Size and hash of a checkpoint's file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileRecord {
+    /// Bytes.
+    pub bytes: u64,
+    /// BLAKE3, in hexadecimal.
+    pub blake3: String,
+}
+
+/// Where a run stood and what it was.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Info {
+    /// Version of the format.
+    pub schema_version: u32,
+    /// Pre-training or fine-tuning.
+    pub kind: RunKind,
+    /// Steps and samples done.
+    pub position: Position,
+    /// Minutes of training over all restarts.
+    pub minutes: f64,
+    /// Where the stream goes on.
+    pub cursor: serde_json::Value,
+    /// The schedule with its state.
+    pub schedule: Schedule,
+    /// Seed of the run.
+    pub seed: u64,
+    /// The best validation so far.
+    pub best: Option<Best>,
+    /// Validations since the best one.
+    pub stale_validations: u64,
+    /// The model's size.
+    pub model: ModelSection,
+    /// The tasks, in the order of their heads.
+    pub tasks: Vec<TaskRecord>,
+    /// The whole configuration, TOML.
+    pub config: String,
+    /// The other files of the checkpoint.
+    pub files: BTreeMap<String, FileRecord>,
+}
+
+/// The tensors of a checkpoint.
+#[derive(Debug, Default)]
+pub struct State {
+    /// Weights and buffers (scale factors).
+    pub model: BTreeMap<String, Tensor>,
+    /// Averaged weights; empty without an average.
+    pub ema: BTreeMap<String, Tensor>,
+    /// First moments.
+    pub first: BTreeMap<String, Tensor>,
+    /// Second moments.
+    pub second: BTreeMap<String, Tensor>,
+}

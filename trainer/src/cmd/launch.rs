@@ -1,0 +1,186 @@
+//! `jmp-train pretrain` and `jmp-train finetune`.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, bail};
+use clap::Args;
+
+use super::{CommonArgs, DONE, FAILED};
+use crate::config::{Config, RunKind};
+use crate::plan::RunPlan;
+use crate::progress::{Mode, Progress, duration};
+use crate::run_dir::RunDir;
+use crate::session::{Ending, Outcome, Session};
+use crate::setup::{self, Notes, Start};
+use crate::startup::Summary;
+use crate::task::Task;
+
+/// Set by the first Ctrl-C or SIGTERM; the run then saves a checkpoint and stops.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Arguments of `pretrain`.
+#[derive(Debug, Args)]
+pub struct PretrainArgs {
+    /// The configuration; a resumed run's own when absent.
+    #[arg(required_unless_present = "resume")]
+    config: Option<PathBuf>,
+    /// Continue the run in this directory exactly where its last checkpoint left it.
+    #[arg(long, value_name = "RUN")]
+    resume: Option<PathBuf>,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+/// Arguments of `finetune`.
+#[derive(Debug, Args)]
+pub struct FinetuneArgs {
+    /// The configuration; a resumed run's own when absent.
+    #[arg(required_unless_present = "resume")]
+    config: Option<PathBuf>,
+    /// The pre-trained model: a run directory (its best checkpoint, else its last) or one checkpoint in it.
+    #[arg(long, value_name = "CKPT", required_unless_present_any = ["resume", "scratch"])]
+    checkpoint: Option<PathBuf>,
+    /// Train from random weights instead, as a baseline.
+    #[arg(long, conflicts_with = "checkpoint")]
+    scratch: bool,
+    /// Continue the run in this directory exactly where its last checkpoint left it.
+    #[arg(long, value_name = "RUN")]
+    resume: Option<PathBuf>,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+impl PretrainArgs {
+    /// Runs the command.
+    pub fn run(&self, out: &mut dyn Write) -> anyhow::Result<u8> {
+        let start = self.resume.as_deref().map_or(Start::Scratch, Start::Resume);
+        launch(RunKind::Pretrain, self.config.as_deref(), start, &self.common, out)
+    }
+}
+
+impl FinetuneArgs {
+    /// Runs the command.
+    pub fn run(&self, out: &mut dyn Write) -> anyhow::Result<u8> {
+        let start = match (&self.resume, &self.checkpoint) {
+            (Some(run), _) => Start::Resume(run),
+            (None, Some(checkpoint)) => Start::Pretrained(checkpoint),
+            (None, None) => Start::Scratch,
+        };
+        launch(RunKind::Finetune, self.config.as_deref(), start, &self.common, out)
+    }
+}
+
+fn launch(
+    kind: RunKind,
+    file: Option<&Path>,
+    start: Start,
+    common: &CommonArgs,
+    out: &mut dyn Write,
+) -> anyhow::Result<u8> {
+    let config = read_config(kind, file, start, common)?;
+    let tasks = Task::open_all(&config)?;
+    let plan = RunPlan::new(&config, &tasks)?;
+    let mode = common.mode();
+    let summary = Summary::new(&tasks, &plan);
+    match mode {
+        Mode::Human => summary.write(&config, out)?,
+        Mode::Json => writeln!(out, "{}", serde_json::to_string(&summary)?)?,
+        Mode::Quiet => {}
+    }
+    if !matches!(start, Start::Resume(_)) {
+        RunDir::check_free(&config.run.dir)?;
+    }
+    let (learner, memory, notes) = setup::learner(&config, &tasks, &plan, start)?;
+    let mut run_dir = match start {
+        Start::Resume(_) => RunDir::resume(&config.run.dir, learner.position().step)?,
+        _ => RunDir::create(&config.run.dir, &config.text)?,
+    };
+    tell(&notes, learner.size(), mode, &mut run_dir, out)?;
+    out.flush()?;
+    listen_for_signals()?;
+    let progress = Progress::new(mode, plan.total_samples, Box::new(std::io::stdout()));
+    let session = Session::start((&config, &tasks, plan), learner, memory, run_dir, progress, &STOP)?;
+    let outcome = session.run()?;
+    report(&outcome, kind, mode, out)?;
+    Ok(if outcome.ending == Ending::Signal { FAILED } else { DONE })
+}
+
+fn read_config(
+    kind: RunKind,
+    file: Option<&Path>,
+    start: Start,
+    common: &CommonArgs,
+) -> anyhow::Result<Config> {
+    match start {
+        Start::Resume(run) => {
+            let own = RunDir::config_file(run)?;
+            let mut config = Config::read_kind(file.unwrap_or(&own), &common.set, kind)?;
+            config.run.dir = run.to_path_buf();
+            Ok(config)
+        }
+        _ => {
+            let Some(file) = file else { bail!("a configuration is needed") };
+            Ok(Config::read_kind(file, &common.set, kind)?)
+        }
+    }
+}
+
+fn tell(
+    notes: &Notes,
+    size: i64,
+    mode: Mode,
+    run_dir: &mut RunDir,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    for note in std::iter::once(&format!("{size} parameters")).chain(&notes.0) {
+        run_dir.log(note)?;
+        if mode == Mode::Human {
+            writeln!(out, "{note}")?;
+        }
+    }
+    Ok(())
+}
+
+fn report(outcome: &Outcome, kind: RunKind, mode: Mode, out: &mut dyn Write) -> anyhow::Result<()> {
+    match mode {
+        Mode::Quiet => Ok(()),
+        Mode::Json => Ok(writeln!(out, "{}", serde_json::to_string(outcome)?)?),
+        Mode::Human => {
+            let why = match outcome.ending {
+                Ending::Complete => "complete",
+                Ending::MaxSteps => "stopped at schedule.max_steps",
+                Ending::Patience => "stopped: no better validation for stop.patience",
+                Ending::MinLr => "stopped: the learning rate fell below stop.min_lr",
+                Ending::Minutes => "stopped: stop.minutes are over",
+                Ending::Signal => "stopped by a signal after a checkpoint",
+            };
+            let Outcome { step, samples, samples_per_second: rate, .. } = outcome;
+            writeln!(
+                out,
+                "{why}: {step} steps, {samples} structures, {}, {rate:.1} samples/s, {:.1} % waiting for data",
+                duration(60.0 * outcome.minutes),
+                100.0 * outcome.waiting
+            )?;
+            if let Some(best) = &outcome.best {
+                writeln!(out, "best validation {:.6} at step {}", best.metric, best.step)?;
+            }
+            writeln!(out, "run directory: {}", outcome.run)?;
+            if outcome.ending == Ending::Signal {
+                writeln!(out, "continue with: jmp-train {} --resume {}", kind.name(), outcome.run)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// The first signal asks for a clean stop; the second ends the program at once.
+fn listen_for_signals() -> anyhow::Result<()> {
+    ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(i32::from(FAILED));
+        }
+    })
+    .context("listening for signals")
+}

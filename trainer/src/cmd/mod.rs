@@ -1,0 +1,114 @@
+//! The commands of `jmp-train`.
+
+mod evaluate;
+mod launch;
+mod plan;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::checkpoint::CheckpointError;
+use crate::config::ConfigError;
+use crate::run_dir::RunDirError;
+use shards::ShardError;
+
+/// Everything done.
+pub const DONE: u8 = 0;
+/// It was tried and failed, or was stopped before its end.
+pub const FAILED: u8 = 1;
+/// Bad input or usage.
+pub const BAD_INPUT: u8 = 2;
+
+/// Pre-train, fine-tune and evaluate GemNet-OC on shards.
+#[derive(Debug, Parser)]
+#[command(name = "jmp-train", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Joint pre-training on several datasets.
+    ///
+    /// Example: jmp-train pretrain configs/pretrain/small-cpu.toml --set run.dir=runs/first
+    Pretrain(launch::PretrainArgs),
+    /// Fine-tuning of a pre-trained model on one dataset, with fresh heads.
+    ///
+    /// Example: jmp-train finetune configs/finetune/rmd17-ethanol.toml --checkpoint runs/first
+    Finetune(launch::FinetuneArgs),
+    /// Errors of a checkpoint on a split, and its predictions as Parquet.
+    ///
+    /// Example: jmp-train evaluate configs/finetune/rmd17-ethanol.toml --checkpoint runs/ethanol --split test
+    Evaluate(evaluate::EvaluateArgs),
+    /// The run before it runs: mix, steps, first structures.
+    ///
+    /// Example: jmp-train plan configs/pretrain/small-cpu.toml
+    Plan(plan::PlanArgs),
+}
+
+/// What all commands with a configuration share.
+#[derive(Debug, Clone, Args)]
+pub struct CommonArgs {
+    /// Overrides a setting: key=value, for example optimizer.lr=1e-4 or dataset.ani1x.path=shards/ani1x. Repeatable.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Tell nothing but errors.
+    #[arg(long)]
+    quiet: bool,
+    /// One JSON object a line on standard output instead of text.
+    #[arg(long, conflicts_with = "quiet")]
+    json: bool,
+}
+
+impl CommonArgs {
+    fn mode(&self) -> crate::progress::Mode {
+        match (self.quiet, self.json) {
+            (true, _) => crate::progress::Mode::Quiet,
+            (_, true) => crate::progress::Mode::Json,
+            _ => crate::progress::Mode::Human,
+        }
+    }
+}
+
+/// Where a checkpoint lies.
+#[derive(Debug, Clone, Args)]
+pub struct CheckpointArgs {
+    /// A run directory (its best checkpoint, else its last) or one checkpoint in it.
+    #[arg(long, value_name = "CKPT")]
+    checkpoint: PathBuf,
+}
+
+impl Cli {
+    /// Runs the command, with its results on `out`.
+    pub fn run(&self, out: &mut dyn Write) -> ExitCode {
+        let done = match &self.command {
+            Command::Pretrain(args) => args.run(out),
+            Command::Finetune(args) => args.run(out),
+            Command::Evaluate(args) => args.run(out),
+            Command::Plan(args) => args.run(out),
+        };
+        match done {
+            Ok(code) => ExitCode::from(code),
+            Err(error) => {
+                // Nothing is left to tell a closed standard error.
+                drop(writeln!(std::io::stderr(), "error: {error:#}"));
+                ExitCode::from(exit_code(&error))
+            }
+        }
+    }
+}
+
+/// 2 where the input is to blame, 1 otherwise.
+fn exit_code(error: &anyhow::Error) -> u8 {
+    let is_input = error.chain().any(|cause| {
+        cause.is::<ConfigError>()
+            || cause.is::<CheckpointError>()
+            || cause.is::<ShardError>()
+            || cause.is::<RunDirError>()
+    });
+    if is_input { BAD_INPUT } else { FAILED }
+}

@@ -1,0 +1,164 @@
+//! Errors in physical units, micro-averaged as FORMATS §14.5 says: energies by structure, forces by component.
+
+use serde::{Deserialize, Serialize};
+use shards::batch::HostBatch;
+use shards::targets::TargetTransform;
+
+use crate::prediction::HostPrediction;
+
+/// An energy within this of its label, eV, counts for "energy within threshold".
+const ENERGY_THRESHOLD: f64 = 0.02;
+
+/// Sums of errors over any number of batches of one task. Parts can be added up.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct ErrorSums {
+    energies: u64,
+    energy: f64,
+    energy_per_atom: f64,
+    within: u64,
+    components: u64,
+    force: f64,
+    atoms: u64,
+    cosine: f64,
+    zero_force: f64,
+}
+
+/// Mean errors of one task. Absent where nothing was labelled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Errors {
+    /// Structures with an energy.
+    pub structures: u64,
+    /// Mean |error| of the total energy, eV.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub energy_mae: Option<f64>,
+    /// Mean |error| of the energy divided by the number of atoms, eV.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub energy_mae_per_atom: Option<f64>,
+    /// Share of energies within 0.02 eV.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub energy_within: Option<f64>,
+    /// Atoms whose forces were compared.
+    pub atoms: u64,
+    /// Mean |error| over force components, eV/Å.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub force_mae: Option<f64>,
+    /// Mean cosine between predicted and true force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub force_cosine: Option<f64>,
+    /// What `force_mae` would be for a model that always predicts zero, eV/Å.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub force_mae_of_zero: Option<f64>,
+}
+
+/// Errors of several tasks.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    sums: Vec<ErrorSums>,
+    transforms: Vec<TargetTransform>,
+    free_atoms_only: bool,
+}
+
+impl Metrics {
+    /// No errors yet. `free_atoms_only` leaves fixed atoms out, as pre-training's validation does.
+    pub fn new(transforms: &[TargetTransform], free_atoms_only: bool) -> Self {
+        Self {
+            sums: vec![ErrorSums::default(); transforms.len()],
+            transforms: transforms.to_vec(),
+            free_atoms_only,
+        }
+    }
+
+    /// Takes in the predictions for a batch.
+    pub fn observe(&mut self, batch: &HostBatch, prediction: &HostPrediction) {
+        let mut start = 0;
+        for (g, natoms) in batch.natoms.iter().enumerate() {
+            let end = start + *natoms as usize;
+            let task = batch.task[g] as usize;
+            let (sums, transform) = (&mut self.sums[task], &self.transforms[task]);
+            if batch.has_energy[g] {
+                let error = (prediction.energy[g] - batch.energy[g]) * transform.std;
+                sums.add_energy(error, f64::from(*natoms));
+            }
+            if let Some(forces) = prediction.forces.as_ref().filter(|_| batch.has_forces[g]) {
+                for atom in (start..end).filter(|&a| !(self.free_atoms_only && batch.fixed[a])) {
+                    let vector = |flat: &[f64]| [0, 1, 2].map(|k| flat[3 * atom + k] * transform.force_std);
+                    sums.add_force(vector(forces), vector(&batch.forces));
+                }
+            }
+            start = end;
+        }
+    }
+
+    /// The errors of each task so far.
+    pub fn errors(&self) -> Vec<Errors> {
+        self.sums.iter().map(ErrorSums::mean).collect()
+    }
+}
+
+impl ErrorSums {
+    /// Takes in one energy, eV.
+    pub fn add_energy(&mut self, error: f64, natoms: f64) {
+        self.energies += 1;
+        self.energy += error.abs();
+        self.energy_per_atom += error.abs() / natoms;
+        self.within += u64::from(error.abs() < ENERGY_THRESHOLD);
+    }
+
+    /// Takes in the force on one atom, eV/Å.
+    pub fn add_force(&mut self, predicted: [f64; 3], truth: [f64; 3]) {
+        let dot = |a: [f64; 3], b: [f64; 3]| a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
+        let absolute = |v: [f64; 3]| v[0].abs() + v[1].abs() + v[2].abs();
+        let error = [0, 1, 2].map(|k| predicted[k] - truth[k]);
+        self.components += 3;
+        self.force += absolute(error);
+        self.zero_force += absolute(truth);
+        self.atoms += 1;
+        let norms = (dot(predicted, predicted) * dot(truth, truth)).sqrt();
+        // A vanishing force has no direction; it counts as orthogonal.
+        self.cosine += if norms > 0.0 { dot(predicted, truth) / norms } else { 0.0 };
+    }
+
+    /// Means over what was taken in.
+    pub fn mean(&self) -> Errors {
+        let mean = |sum: f64, count: u64| (count > 0).then(|| sum / count as f64);
+        Errors {
+            structures: self.energies,
+            energy_mae: mean(self.energy, self.energies),
+            energy_mae_per_atom: mean(self.energy_per_atom, self.energies),
+            energy_within: mean(self.within as f64, self.energies),
+            atoms: self.atoms,
+            force_mae: mean(self.force, self.components),
+            force_cosine: mean(self.cosine, self.atoms),
+            force_mae_of_zero: mean(self.zero_force, self.components),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forces_are_averaged_by_component_not_by_structure() {
+        let mut sums = ErrorSums::default();
+        sums.add_force([1.0, 0.0, 0.0], [0.0, 0.0, 0.0]);
+        sums.add_force([2.0, 0.0, 0.0], [2.0, 0.0, 0.0]);
+        sums.add_force([0.0, 1.0, 0.0], [1.0, 0.0, 0.0]);
+        let errors = sums.mean();
+        assert_eq!(errors.force_mae, Some(3.0 / 9.0));
+        assert_eq!(errors.force_cosine, Some(1.0 / 3.0));
+        assert_eq!(errors.force_mae_of_zero, Some(3.0 / 9.0));
+        assert_eq!(errors.energy_mae, None);
+    }
+
+    #[test]
+    fn energies_are_totals() {
+        let mut sums = ErrorSums::default();
+        sums.add_energy(-0.01, 2.0);
+        sums.add_energy(0.5, 10.0);
+        let errors = sums.mean();
+        assert_eq!(errors.energy_mae, Some(0.255));
+        assert_eq!(errors.energy_mae_per_atom, Some(0.0275));
+        assert_eq!(errors.energy_within, Some(0.5));
+    }
+}

@@ -1,0 +1,214 @@
+//! A whole model: embedding, backbone, and the heads of a run's tasks.
+
+use std::collections::BTreeMap;
+
+use shards::batch::HostBatch;
+use tch::{Device, Kind, Tensor, nn, no_grad};
+
+use crate::batch::Batch;
+use crate::config::model::ModelSection;
+use crate::config::{ForceMode, RunKind};
+use crate::gemnet::{Backbone, GemNetConfig, ScaleFactor, gradient_divisors};
+use crate::heads::{AtomEmbedding, EnergyHead, ForceHead, PretrainHeads, gradient_forces};
+use crate::parameters::ParameterError;
+use crate::prediction::Prediction;
+
+/// Which heads a network has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeadLayout {
+    /// An energy and a direct-force head for each of this many tasks.
+    Joint(usize),
+    /// One energy head, forces as told.
+    Single(ForceMode),
+}
+
+impl HeadLayout {
+    /// The heads of a run's tasks, given by how each comes to forces.
+    pub fn of(kind: RunKind, tasks: &[ForceMode]) -> Self {
+        match kind {
+            RunKind::Pretrain => Self::Joint(tasks.len()),
+            RunKind::Finetune => Self::Single(tasks.first().copied().unwrap_or_default()),
+        }
+    }
+
+    fn direct_forces(self) -> bool {
+        matches!(self, Self::Joint(_) | Self::Single(ForceMode::Direct))
+    }
+}
+
+#[derive(Debug)]
+enum Heads {
+    Joint(PretrainHeads),
+    Energy(EnergyHead),
+    Direct(EnergyHead, ForceHead),
+    Gradient(EnergyHead),
+}
+
+/// Embedding, backbone and heads with their tensors.
+#[derive(Debug)]
+pub struct Network {
+    store: nn::VarStore,
+    config: GemNetConfig,
+    embedding: AtomEmbedding,
+    backbone: Backbone,
+    heads: Heads,
+}
+
+impl Network {
+    /// A network with fresh weights drawn from `seed`. Names of tensors equal the reference's.
+    pub fn new(section: &ModelSection, layout: HeadLayout, seed: u64, kind: Kind, device: Device) -> Self {
+        tch::manual_seed(seed as i64);
+        let config = section.gemnet(layout.direct_forces());
+        let mut store = nn::VarStore::new(device);
+        store.set_kind(kind);
+        let root = store.root();
+        let embedding = match layout {
+            HeadLayout::Joint(_) => &root / "embedding" / "atom_embedding",
+            HeadLayout::Single(_) => &root / "embedding",
+        };
+        let embedding = AtomEmbedding::new(&embedding, &config);
+        let backbone = Backbone::new(&(&root / "backbone"), &config);
+        let energy = || EnergyHead::new(&(&root / "out_energy"), &config);
+        let heads = match layout {
+            HeadLayout::Joint(tasks) => Heads::Joint(PretrainHeads::new(&(&root / "output"), tasks, &config)),
+            HeadLayout::Single(ForceMode::None) => Heads::Energy(energy()),
+            HeadLayout::Single(ForceMode::Gradient) => Heads::Gradient(energy()),
+            HeadLayout::Single(ForceMode::Direct) => {
+                Heads::Direct(energy(), ForceHead::new(&(&root / "out_forces"), &config))
+            }
+        };
+        Self { embedding, backbone, heads, config, store }
+    }
+
+    /// The tensors.
+    pub fn store(&self) -> &nn::VarStore {
+        &self.store
+    }
+
+    /// A batch on the network's device, in its precision.
+    pub fn batch(&self, host: &HostBatch) -> Batch {
+        Batch::from_host(host, self.store.kind(), self.store.device())
+    }
+
+    /// Predictions in normalised units. With `train` they can be differentiated, forces that are gradients included.
+    pub fn forward(&self, batch: &Batch, train: bool) -> Prediction {
+        match &self.heads {
+            Heads::Gradient(head) => {
+                let _ = batch.positions.set_requires_grad(true);
+                let energy = head.forward(&self.embed(batch, train), batch);
+                let forces = gradient_forces(&energy, batch, train);
+                Prediction { energy, forces: Some(forces) }
+            }
+            _ if train => self.forward_direct(batch, true),
+            _ => no_grad(|| self.forward_direct(batch, false)),
+        }
+    }
+
+    fn forward_direct(&self, batch: &Batch, train: bool) -> Prediction {
+        let embeddings = self.embed(batch, train);
+        match &self.heads {
+            Heads::Joint(heads) => {
+                let crate::heads::Prediction { energy, forces } = heads.forward(&embeddings, batch);
+                Prediction { energy, forces: Some(forces) }
+            }
+            Heads::Direct(energy, forces) => Prediction {
+                energy: energy.forward(&embeddings, batch),
+                forces: Some(forces.forward(&embeddings, batch)),
+            },
+            Heads::Energy(energy) | Heads::Gradient(energy) => {
+                Prediction { energy: energy.forward(&embeddings, batch), forces: None }
+            }
+        }
+    }
+
+    fn embed(&self, batch: &Batch, train: bool) -> crate::gemnet::Embeddings {
+        let h = self.embedding.forward(&batch.atomic_numbers);
+        self.backbone.forward(&h, batch, train)
+    }
+
+    /// What gradients of shared parameters are divided by, by full name.
+    pub fn gradient_divisors(&self) -> BTreeMap<String, f64> {
+        gradient_divisors(&self.config).into_iter().map(|(name, d)| (format!("backbone.{name}"), d)).collect()
+    }
+
+    /// Tensors that are not trained: scale factors and constants of the bases.
+    pub fn buffers(&self) -> BTreeMap<String, Tensor> {
+        self.store.variables().into_iter().filter(|(_, t)| !t.requires_grad()).collect()
+    }
+
+    /// Copies buffers by name; each must be there with as many elements.
+    pub fn load_buffers(&self, named: &BTreeMap<String, Tensor>) -> Result<(), ParameterError> {
+        for (name, mut buffer) in self.buffers() {
+            let source = named.get(&name).ok_or_else(|| ParameterError::Missing { name: name.clone() })?;
+            let expected = buffer.size();
+            if source.numel() != buffer.numel() {
+                return Err(ParameterError::Shape { name, expected, found: source.size() });
+            }
+            no_grad(|| buffer.f_copy_(&source.view(expected.as_slice())))
+                .map_err(|source| ParameterError::Torch { name, source })?;
+        }
+        Ok(())
+    }
+
+    /// Takes over embedding and backbone of a pre-trained model; heads and whatever this network has no place for stay.
+    ///
+    /// Returns the names of tensors that were not used. Every tensor of this network's backbone must be offered.
+    pub fn load_backbone(&self, named: &BTreeMap<String, Tensor>) -> Result<Vec<String>, ParameterError> {
+        const NAMES_OF_EMBEDDING: [&str; 2] = ["embedding.atom_embedding.weight", "embedding.weight"];
+        let mut unused: std::collections::BTreeSet<&String> = named.keys().collect();
+        let variables: BTreeMap<String, Tensor> = self.store.variables().into_iter().collect();
+        for (name, mut target) in variables {
+            let wanted: Vec<&str> = match name.as_str() {
+                n if NAMES_OF_EMBEDDING.contains(&n) => NAMES_OF_EMBEDDING.to_vec(),
+                n if n.starts_with("backbone.") => vec![n],
+                _ => continue,
+            };
+            let Some((used, source)) = wanted.iter().find_map(|w| named.get_key_value(*w)) else {
+                return Err(ParameterError::Missing { name });
+            };
+            if source.size() != target.size() {
+                return Err(ParameterError::Shape { name, expected: target.size(), found: source.size() });
+            }
+            no_grad(|| target.f_copy_(source)).map_err(|source| ParameterError::Torch { name, source })?;
+            unused.remove(used);
+        }
+        Ok(unused.into_iter().cloned().collect())
+    }
+
+    /// Copies every tensor by name; all must be there with their shapes.
+    pub fn load(&self, named: &BTreeMap<String, Tensor>) -> Result<(), ParameterError> {
+        self.load_buffers(named)?;
+        let variables: BTreeMap<String, Tensor> = self.store.variables().into_iter().collect();
+        for (name, mut target) in variables.into_iter().filter(|(_, t)| t.requires_grad()) {
+            let source = named.get(&name).ok_or_else(|| ParameterError::Missing { name: name.clone() })?;
+            if source.size() != target.size() {
+                return Err(ParameterError::Shape { name, expected: target.size(), found: source.size() });
+            }
+            no_grad(|| target.f_copy_(source)).map_err(|source| ParameterError::Torch { name, source })?;
+        }
+        Ok(())
+    }
+
+    /// Scale factors in the order in which a forward pass meets them.
+    pub fn scale_factors(&self) -> Vec<&ScaleFactor> {
+        self.backbone.scale_factors()
+    }
+
+    /// Fits each unfitted scale factor on `batches`, in the order of execution (GemNet, arXiv:2106.08903, App. D):
+    /// later factors see what earlier ones changed. Returns how many were fitted.
+    pub fn fit_scale_factors(&self, batches: &[HostBatch]) -> usize {
+        let batches: Vec<Batch> = batches.iter().map(|host| self.batch(host)).collect();
+        let mut fitted = 0;
+        for factor in self.scale_factors().into_iter().filter(|f| !f.is_fitted()) {
+            factor.observe();
+            for batch in &batches {
+                let _ = no_grad(|| self.embed(batch, false));
+            }
+            if let Some(value) = factor.fitted() {
+                factor.set(value);
+                fitted += 1;
+            }
+        }
+        fitted
+    }
+}

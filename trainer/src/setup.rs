@@ -1,0 +1,160 @@
+//! From a configuration to a learner: fresh weights, weights of a pre-trained model, or where a run was left.
+
+use std::path::Path;
+
+use anyhow::Context;
+use shards::ShardError;
+use shards::batch::HostBatch;
+use shards::stream::{Cursor, Stream};
+use tch::{Device, Kind};
+
+use crate::checkpoint::{self, CheckpointError, Info, State, TaskRecord};
+use crate::config::model::ScaleFactors;
+use crate::config::sections::Precision;
+use crate::config::{Config, ForceMode, differences};
+use crate::data::stream_config;
+use crate::learner::Learner;
+use crate::network::{HeadLayout, Network};
+use crate::parameters;
+use crate::plan::{RunPlan, group_of};
+use crate::session::Memory;
+use crate::task::Task;
+
+/// Where the weights of a run come from.
+#[derive(Debug, Clone, Copy)]
+pub enum Start<'a> {
+    /// Random numbers.
+    Scratch,
+    /// Backbone and embedding of the model at this path; its averaged weights where it has them.
+    Pretrained(&'a Path),
+    /// The run's own last checkpoint.
+    Resume(&'a Path),
+}
+
+/// What starting told about itself.
+#[derive(Debug, Clone, Default)]
+pub struct Notes(pub Vec<String>);
+
+/// Applies `run.device` and `run.threads`.
+pub fn device(config: &Config) -> anyhow::Result<Device> {
+    if let Some(threads) = config.run.threads {
+        tch::set_num_threads(threads.get() as i32);
+    }
+    // The configuration was checked to name a device.
+    parameters::device(&config.run.device).context("run.device")
+}
+
+/// An empty network for the tasks of a configuration.
+pub fn network(config: &Config, device: Device) -> Network {
+    let modes: Vec<ForceMode> = config.tasks.iter().map(|t| t.forces).collect();
+    let kind = match config.run.precision {
+        Precision::F32 => Kind::Float,
+        Precision::F64 => Kind::Double,
+    };
+    Network::new(&config.model, HeadLayout::of(config.kind, &modes), config.run.seed, kind, device)
+}
+
+/// A learner ready for its next step, and what the run remembers.
+pub fn learner(
+    config: &Config,
+    tasks: &[Task],
+    plan: &RunPlan,
+    start: Start,
+) -> anyhow::Result<(Learner, Memory, Notes)> {
+    let network = network(config, device(config)?);
+    let mut notes = Notes::default();
+    match start {
+        Start::Scratch => notes.0.extend(scale_factors(config, tasks, &network)?),
+        Start::Pretrained(path) => notes.0.push(load_pretrained(&network, path)?),
+        Start::Resume(_) => {}
+    }
+    let records: Vec<TaskRecord> = tasks.iter().map(|t| t.record.clone()).collect();
+    let schedule = plan.schedule(config);
+    let mut learner = Learner::new(config, &records, network, schedule, |name| group_of(config, name))?;
+    let mut memory = Memory::default();
+    if let Start::Resume(run) = start {
+        memory = resume(config, tasks, &mut learner, run)?;
+        notes.0.push(format!("resumed at step {}", learner.position().step));
+    }
+    Ok((learner, memory, notes))
+}
+
+fn load_pretrained(network: &Network, path: &Path) -> anyhow::Result<String> {
+    let checkpoint = checkpoint::locate(path, true)?;
+    let info = checkpoint::read_info(&checkpoint)?;
+    let weights = State::read_weights(&checkpoint)?.into_best_weights();
+    let refused = |e: parameters::ParameterError| {
+        CheckpointError::content(&checkpoint, format!("does not fit the configured model: {e}"))
+    };
+    let unused = network.load_backbone(&weights).map_err(refused)?;
+    Ok(format!(
+        "weights of {} (step {}, {} tasks); {} tensors of it not used (heads and direct forces)",
+        checkpoint.display(),
+        info.position.step,
+        info.tasks.len(),
+        unused.len()
+    ))
+}
+
+/// Puts a learner where its run was left, or says what has changed since.
+fn resume(config: &Config, tasks: &[Task], learner: &mut Learner, run: &Path) -> anyhow::Result<Memory> {
+    let path = checkpoint::locate(run, false)?;
+    let info = checkpoint::read_info(&path)?;
+    let mut found = differences(&info.config, &config.text);
+    found.extend(changed_data(&info, tasks));
+    if !found.is_empty() {
+        return Err(CheckpointError::Differs { path, differences: found }.into());
+    }
+    learner
+        .restore(&info, &State::read(&path)?)
+        .map_err(|e| CheckpointError::content(&path, e.to_string()))?;
+    let cursor: Cursor = serde_json::from_value(info.cursor.clone())
+        .map_err(|e| CheckpointError::content(&path, format!("cursor: {e}")))?;
+    Ok(Memory { cursor, best: info.best, stale_validations: info.stale_validations, minutes: info.minutes })
+}
+
+fn changed_data(info: &Info, tasks: &[Task]) -> Vec<String> {
+    let pairs = info.tasks.iter().zip(tasks);
+    pairs
+        .filter(|(then, now)| then.manifest != now.record.manifest)
+        .map(|(then, now)| {
+            let (old, new) = (&then.manifest, &now.record.manifest);
+            format!(
+                "dataset `{}`: its manifest's hash was {old:.12}…, is {new:.12}… in {}",
+                then.name,
+                now.dir.display()
+            )
+        })
+        .collect()
+}
+
+/// Gives a model trained from scratch its scale factors.
+fn scale_factors(config: &Config, tasks: &[Task], network: &Network) -> anyhow::Result<Option<String>> {
+    match &config.model.scale_factors {
+        ScaleFactors::None => Ok(None),
+        ScaleFactors::File(file) => {
+            let named = checkpoint::tensors::read(file)?;
+            for factor in network.scale_factors() {
+                let value = named.get(&factor.name).filter(|t| t.numel() == 1).ok_or_else(|| {
+                    CheckpointError::content(
+                        file,
+                        format!("no scalar `{}` for the model's scale factor", factor.name),
+                    )
+                })?;
+                factor.set(value.view([1]).double_value(&[0]));
+            }
+            Ok(Some(format!("scale factors from {}", file.display())))
+        }
+        ScaleFactors::Fit(count) => {
+            let batches = first_batches(config, tasks, *count)?;
+            let fitted = network.fit_scale_factors(&batches);
+            let all = network.scale_factors().len();
+            Ok(Some(format!("{fitted} of {all} scale factors fitted on {} batches", batches.len())))
+        }
+    }
+}
+
+/// The first batches of training.
+pub fn first_batches(config: &Config, tasks: &[Task], count: u32) -> Result<Vec<HostBatch>, ShardError> {
+    Stream::open(stream_config(config, tasks, 1), Cursor::default())?.take(count as usize).collect()
+}

@@ -1,0 +1,126 @@
+//! What a run says before it begins: its datasets, their shares and scales, its length.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::config::Config;
+use crate::plan::RunPlan;
+use crate::task::Task;
+
+/// One dataset of the table.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DatasetRow {
+    /// Name of the task.
+    pub dataset: String,
+    /// Structures of the training split.
+    pub structures: u64,
+    /// Structures it contributes to an epoch.
+    pub expanded: u64,
+    /// Share of an epoch.
+    pub probability: f64,
+    /// λ_E.
+    pub energy_weight: f64,
+    /// λ_F.
+    pub force_weight: f64,
+    /// Elements of the linear reference, 0 without one.
+    pub reference_elements: usize,
+    /// Scale of energies, eV.
+    pub std: f64,
+    /// Scale of forces, eV/Å.
+    pub force_rms: f64,
+    /// Interaction cutoff, Å.
+    pub cutoff: f64,
+    /// Neighbours of the main graph.
+    pub neighbors: u32,
+}
+
+/// The table and what belongs to it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Summary {
+    /// `plan`.
+    pub kind: &'static str,
+    /// One row a dataset.
+    pub datasets: Vec<DatasetRow>,
+    /// Structures of an epoch.
+    pub structures_per_epoch: u64,
+    /// Optimiser steps of an epoch.
+    pub steps_per_epoch: u64,
+    /// Structures of an optimiser step.
+    pub batch: u64,
+    /// Optimiser steps of the run.
+    pub total_steps: u64,
+    /// Structures of the run.
+    pub total_samples: u64,
+}
+
+impl Summary {
+    /// The summary of a planned run.
+    pub fn new(tasks: &[Task], plan: &RunPlan) -> Self {
+        let row = |(task, expanded): (&Task, &u64)| {
+            let (record, transform) = (&task.record, &task.record.transform);
+            DatasetRow {
+                dataset: record.name.clone(),
+                structures: task.structures,
+                expanded: *expanded,
+                probability: *expanded as f64 / plan.epoch.structures.max(1) as f64,
+                energy_weight: record.energy_weight,
+                force_weight: record.force_weight,
+                reference_elements: transform.reference.as_ref().map_or(0, |r| r.coefficients.len()),
+                std: transform.std,
+                force_rms: transform.force_std,
+                cutoff: record.graph.cutoff,
+                neighbors: record.graph.main,
+            }
+        };
+        Self {
+            kind: "plan",
+            datasets: tasks.iter().zip(&plan.epoch.expanded).map(row).collect(),
+            structures_per_epoch: plan.epoch.structures,
+            steps_per_epoch: plan.steps_per_epoch,
+            batch: plan.batch,
+            total_steps: plan.total_steps(),
+            total_samples: plan.total_samples,
+        }
+    }
+
+    /// Writes the table for people.
+    pub fn write(&self, config: &Config, out: &mut dyn Write) -> io::Result<()> {
+        let width = self.datasets.iter().map(|d| d.dataset.len()).max().unwrap_or(0).max(7);
+        writeln!(
+            out,
+            "{:width$}  {:>10}  {:>11}  {:>6}  {:>6}  {:>9}  {:>10}  {:>10}  {:>12}",
+            "dataset", "structures", "probability", "λ_E", "λ_F", "reference", "std eV", "RMS eV/Å", "graph"
+        )?;
+        for d in &self.datasets {
+            let reference = if d.reference_elements == 0 {
+                "none".into()
+            } else {
+                format!("{} el.", d.reference_elements)
+            };
+            writeln!(
+                out,
+                "{:width$}  {:>10}  {:>11.4}  {:>6.1}  {:>6.1}  {:>9}  {:>10.4}  {:>10.4}  {:>12}",
+                d.dataset,
+                d.structures,
+                d.probability,
+                d.energy_weight,
+                d.force_weight,
+                reference,
+                d.std,
+                d.force_rms,
+                format!("{} Å, {}", d.cutoff, d.neighbors)
+            )?;
+        }
+        writeln!(
+            out,
+            "epoch: {} structures, {} steps of {}; run: {} steps, {} structures; directory {}",
+            self.structures_per_epoch,
+            self.steps_per_epoch,
+            self.batch,
+            self.total_steps,
+            self.total_samples,
+            config.run.dir.display()
+        )
+    }
+}

@@ -1,0 +1,100 @@
+//! Tasks: datasets opened, their labels' transforms and weights settled.
+
+use std::path::PathBuf;
+
+use shards::graph::GraphSpec;
+use shards::targets::TargetTransform;
+use shards::{Dataset, Manifest, ShardError};
+
+use crate::checkpoint::TaskRecord;
+use crate::config::sections::DatasetSection;
+use crate::config::{Config, ForceMode, TaskConfig};
+
+/// One dataset of a run with everything that follows from its manifest.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// What the task is, as checkpoints keep it.
+    pub record: TaskRecord,
+    /// The dataset's directory.
+    pub dir: PathBuf,
+    /// Split to validate on.
+    pub val: Option<String>,
+    /// Structures of the training split.
+    pub structures: u64,
+    /// Structures of the validation split, 0 without one.
+    pub val_structures: u64,
+}
+
+impl Task {
+    /// Opens the dataset of a task.
+    pub fn open(config: &TaskConfig) -> Result<Self, ShardError> {
+        let data = &config.data;
+        let dataset = Dataset::open(&data.path)?;
+        let manifest = dataset.manifest();
+        let structures = manifest.split(&data.path, &data.train)?.rows;
+        let val_structures = match &data.val {
+            Some(val) => manifest.split(&data.path, val)?.rows,
+            None => 0,
+        };
+        let transform = transform(config, manifest)?;
+        let force_weight = match (config.forces, config.force_weight) {
+            (ForceMode::None, _) => 0.0,
+            (_, Some(weight)) => weight,
+            (_, None) => transform.average_atoms,
+        };
+        let record = TaskRecord {
+            name: data.name.clone(),
+            forces: config.forces,
+            transform,
+            energy_weight: config.energy_weight,
+            force_weight,
+            graph: graph(data, manifest),
+            split: data.train.clone(),
+            manifest: manifest.hash.clone(),
+        };
+        Ok(Self { record, dir: data.path.clone(), val: data.val.clone(), structures, val_structures })
+    }
+
+    /// Opens the datasets of all tasks of a run.
+    pub fn open_all(config: &Config) -> Result<Vec<Self>, ShardError> {
+        config.tasks.iter().map(Self::open).collect()
+    }
+}
+
+/// How labels become targets: measured by the manifest, constants of the configuration taking precedence.
+///
+/// A model with gradient forces has one scale for energy and forces, since its forces are the derivative of its energy:
+/// the root mean square of the force components where forces are learnt.
+fn transform(config: &TaskConfig, manifest: &Manifest) -> Result<TargetTransform, ShardError> {
+    let data = &config.data;
+    let measured_on = data.statistics.as_ref().unwrap_or(&data.train);
+    let mut transform = TargetTransform::of_split(manifest, &data.path, measured_on)?;
+    if data.reference == Some(false) {
+        let statistics = &manifest.split(&data.path, measured_on)?.statistics;
+        let energy = statistics.labels.get(shards::statistics::ENERGY);
+        transform.reference = None;
+        transform.mean = energy.map_or(0.0, |e| e.mean);
+        transform.std = energy.map_or(1.0, |e| e.std);
+    }
+    transform.mean = data.energy_mean.unwrap_or(transform.mean);
+    transform.std = data.energy_std.map_or(transform.std, |s| s.get());
+    transform.force_std = data.force_rms.map_or(transform.force_std, |s| s.get());
+    if config.forces == ForceMode::Gradient {
+        if config.force_weight == Some(0.0) {
+            transform.force_std = transform.std;
+        } else {
+            transform.std = transform.force_std;
+        }
+    }
+    Ok(transform)
+}
+
+/// The graphs of a task: the manifest's, unless the configuration names a cutoff or neighbours of its own.
+fn graph(data: &DatasetSection, manifest: &Manifest) -> GraphSpec {
+    let stored = manifest.layout.graph;
+    let cutoff = data.cutoff.map_or(stored.cutoff, |c| c.get());
+    match data.neighbors {
+        Some(n) => GraphSpec::new(cutoff, n.get() as u32),
+        None => GraphSpec { cutoff, ..stored },
+    }
+}
