@@ -12,7 +12,7 @@ pub(crate) fn harmonics(cosine: &Tensor, mask: &Tensor, orders: i64, at: i64) ->
         let (n, last) = (l as f64, &orders_done[l as usize]);
         let mut next = last * cosine * ((2.0 * n + 1.0) / (n + 1.0) * norm(l + 1) / norm(l));
         if l > 0 {
-            next = next - &orders_done[l as usize - 1] * (n / (n + 1.0) * norm(l + 1) / norm(l - 1));
+            next -= &orders_done[l as usize - 1] * (n / (n + 1.0) * norm(l + 1) / norm(l - 1));
         }
         orders_done.push(next);
     }

@@ -42,7 +42,7 @@ impl AtomUpdate {
         let mut sum = zero.index_add(0, &graph.main.target, &(m * gate));
         shape!(sum, [graph.atoms, m.size()[1]]);
         if factor != 1.0 {
-            sum = sum * factor;
+            sum *= factor;
         }
         self.scale_sum.see(&sum, m);
         let h = self.first.as_ref().map_or(sum.shallow_clone(), |first| first.forward(&sum));

@@ -131,7 +131,7 @@ impl Backbone {
         let mut h = h.shallow_clone();
         let mut m = self.edge_embedding.forward(&h, &basis.main, graph);
         if embeddings != 1.0 {
-            m = m * embeddings;
+            m *= embeddings;
         }
         watch(Stage::Embedded, &h, &m);
         let (mut energy, mut forces) = (None, None);

@@ -12,6 +12,7 @@ pub enum EdgeDropoutScaling {
 }
 
 /// Sizes of GemNet-OC (arXiv:2310.16802, Table 17); names as in fairchem.
+#[allow(clippy::struct_excessive_bools, reason = "independent switches of the reference, named as there")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GemNetConfig {

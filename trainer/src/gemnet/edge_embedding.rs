@@ -24,8 +24,8 @@ impl EdgeEmbedding {
         let parts = self.weight.split_with_sizes([self.atom, self.atom, features.size()[1]], 1);
         let on_atoms = |part: &Tensor, index: &Tensor| h.matmul(&part.tr()).index_select(0, index);
         let mut m = features.matmul(&parts[2].tr());
-        m = m + on_atoms(&parts[0], &graph.main.source);
-        m = m + on_atoms(&parts[1], &graph.main.target);
+        m += on_atoms(&parts[0], &graph.main.source);
+        m += on_atoms(&parts[1], &graph.main.target);
         shape!(m, [graph.edges(), self.weight.size()[0]]);
         scaled_silu(&m)
     }

@@ -92,24 +92,22 @@ impl InteractionBlock {
         }
         if let (Some(interaction), Some(radial)) = (&self.atom_edge, &basis.atom_edge) {
             count += 1.0;
-            x = x + interaction.atom_to_edge(h, radial, &basis.main_atom_edge, graph);
+            x += interaction.atom_to_edge(h, radial, &basis.main_atom_edge, graph);
         }
         x / f64::sqrt(count)
     }
 
     /// Everything that atoms receive, scaled by the number of interactions.
     fn hear_atoms(&self, (h, m): (&Tensor, &Tensor), basis: &BasisValues, graph: &GraphTensors) -> Tensor {
-        let mut count = 1.0;
-        let mut sum = h.shallow_clone();
+        let mut terms = vec![h.shallow_clone()];
         if let (Some(interaction), Some(radial)) = (&self.edge_atom, &basis.edge_atom) {
-            count += 1.0;
-            sum = sum + interaction.edge_to_atom(m, radial, &basis.main_atom_edge, graph);
+            terms.push(interaction.edge_to_atom(m, radial, &basis.main_atom_edge, graph));
         }
         if let (Some(interaction), Some(radial)) = (&self.atom_atom, &basis.atom_atom) {
-            count += 1.0;
-            sum = sum + interaction.forward(h, radial, graph);
+            terms.push(interaction.forward(h, radial, graph));
         }
-        sum / f64::sqrt(count)
+        let scale = 1.0 / f64::sqrt(terms.len() as f64);
+        terms.iter().map(|term| term * scale).sum()
     }
 
     /// In the reference's order of execution.

@@ -58,7 +58,7 @@ impl TripletInteraction {
         graph: &GraphTensors,
     ) -> Tensor {
         let (n, k) = (graph.atoms, graph.main.width);
-        let sent = self.send(self.dense_ba.forward(m), basis);
+        let sent = self.send(&self.dense_ba.forward(m), basis);
         let rows = sent.index_select(0, &graph.main.rows).view([n, k, self.inner]);
         let received = self.receive(&angles.bmm(&rows), basis, graph);
         self.update(&self.combine(&received, &sent), graph)
@@ -74,7 +74,7 @@ impl TripletInteraction {
     ) -> Tensor {
         let (n, k, w) = (graph.atoms, graph.main.width, graph.atom_edge.width);
         let sender = self.dense_ba.forward(h).index_select(0, &graph.atom_edge.source);
-        let sent = self.send(sender, basis);
+        let sent = self.send(&sender, basis);
         let rows = sent.index_select(0, &graph.atom_edge.rows).view([n, w, self.inner]);
         let sums = angles.view([n, k * self.orders, w]).bmm(&rows);
         let received = self.receive(&sums, basis, graph);
@@ -90,7 +90,7 @@ impl TripletInteraction {
         graph: &GraphTensors,
     ) -> Tensor {
         let (n, k, w) = (graph.atoms, graph.main.width, graph.atom_edge.width);
-        let sent = self.send(self.dense_ba.forward(m), basis);
+        let sent = self.send(&self.dense_ba.forward(m), basis);
         let rows = sent.index_select(0, &graph.main.rows).view([n, k, self.inner]);
         // Both sums, over main edges and then over the atom's atom-edge edges, are matrix products.
         let sums = angles.view([n, k, self.orders * w]).transpose(1, 2).bmm(&rows);
@@ -99,10 +99,10 @@ impl TripletInteraction {
     }
 
     /// `D(x ⊙ R rbf)`: `[.., input]` to `[.., inner]`.
-    fn send(&self, x: Tensor, basis: &TripletBasis) -> Tensor {
+    fn send(&self, x: &Tensor, basis: &TripletBasis) -> Tensor {
         let gate = basis.radial.matmul(&self.scale_rbf.fold(&self.mlp_rbf.weight).tr());
-        let gated = &x * gate;
-        self.scale_rbf.see(&gated, &x);
+        let gated = x * gate;
+        self.scale_rbf.see(&gated, x);
         self.down.forward(&gated)
     }
 
