@@ -1,9 +1,13 @@
 //! What GemNet-OC must keep whatever its weights: symmetries, batching, forces as derivatives, degenerate structures.
 
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+
 use shards::graph::{Geometry, GraphBatch, GraphSpec, StructureGraph};
 use tch::{Device, Kind, Tensor, nn};
 use trainer::batch::Batch;
-use trainer::gemnet::{Backbone, GemNetConfig, gradient_divisors};
+use trainer::gemnet::{
+    Backbone, EdgeDropoutScaling, GemNetConfig, Stage, fit_scale_factors, gradient_divisors,
+};
 use trainer::heads::{AtomEmbedding, EnergyHead, PretrainHeads, gradient_forces};
 
 #[derive(Clone)]
@@ -64,15 +68,18 @@ struct Model {
 
 impl Model {
     fn new(kind: Kind) -> Self {
+        Self::of(&GemNetConfig::tiny(), kind)
+    }
+
+    fn of(config: &GemNetConfig, kind: Kind) -> Self {
         tch::manual_seed(7);
-        let config = GemNetConfig::tiny();
         let mut store = nn::VarStore::new(Device::Cpu);
         store.set_kind(kind);
         let root = store.root();
-        let embedding = AtomEmbedding::new(&(&root / "embedding"), &config);
-        let backbone = Backbone::new(&(&root / "backbone"), &config);
-        let heads = PretrainHeads::new(&(&root / "output"), 2, &config);
-        let energy = EnergyHead::new(&(&root / "out_energy"), &config);
+        let embedding = AtomEmbedding::new(&(&root / "embedding"), config);
+        let backbone = Backbone::new(&(&root / "backbone"), config);
+        let heads = PretrainHeads::new(&(&root / "output"), 2, config);
+        let energy = EnergyHead::new(&(&root / "out_energy"), config);
         Self { store, embedding, backbone, heads, energy }
     }
 
@@ -150,11 +157,10 @@ fn energy_is_invariant_and_forces_turn_with_the_structure() {
 fn wrapping_atoms_changes_nothing() {
     let model = Model::new(Kind::Double);
     let mut wrapped = crystal();
-    let cell = wrapped.cell.unwrap();
-    for x in 0..3 {
-        wrapped.positions[1][x] += 2.0 * cell[0][x] - cell[2][x];
-        wrapped.positions[2][x] -= 3.0 * cell[1][x];
-    }
+    let [a, b, c] = wrapped.cell.unwrap();
+    let moved = |p: [f64; 3], n: [f64; 3]| [0, 1, 2].map(|x| p[x] + n[0] * a[x] + n[1] * b[x] + n[2] * c[x]);
+    wrapped.positions[1] = moved(wrapped.positions[1], [2.0, 0.0, -1.0]);
+    wrapped.positions[2] = moved(wrapped.positions[2], [0.0, -3.0, 0.0]);
     let (energy, forces) = model.direct(&[crystal()], &[0]);
     let (e, f) = model.direct(&[wrapped], &[0]);
     assert_close(&e, &energy, 1e-10);
@@ -309,4 +315,105 @@ fn he_orthogonal_weights_are_standardised() {
         assert_close(&variance, &vec![1.0 / fan_in as f64; variance.len()], 1e-3);
         assert!(mean.iter().all(|m| m.abs() < 1e-6));
     }
+}
+
+/// After fitting, no factor is left and each scaled output has its reference's variance; a second call changes nothing.
+#[test]
+fn fitted_scale_factors_keep_variance() {
+    let model = Model::new(Kind::Double);
+    let batch = model.batch(&[molecule(), crystal()], &[0, 0]);
+    let forward = |backbone: &Backbone| -> Result<(), String> {
+        backbone.forward(&model.embedding.forward(&batch.atomic_numbers), &batch, false);
+        Ok(())
+    };
+    let fitted = fit_scale_factors(&model.backbone, forward).unwrap();
+    assert_eq!(fitted.len(), 3 * 2 + 2 * 11);
+    assert!(fitted.iter().all(|factor| factor.value.is_some_and(|value| value > 0.0 && value.is_finite())));
+    assert!(fit_scale_factors(&model.backbone, forward).unwrap().is_empty());
+    for factor in model.backbone.scale_factors() {
+        factor.observe();
+        forward(&model.backbone).unwrap();
+        let again = factor.fitted().unwrap();
+        assert!((again - 1.0).abs() < 1e-9, "{}: off by {again}", factor.name);
+    }
+}
+
+/// Three atoms have no quadruplet: the factor of their sum stays unfitted, and says so.
+#[test]
+fn scale_factors_of_absent_messages_stay_unfitted() {
+    let model = Model::new(Kind::Double);
+    let batch = model.batch(&[line(3), line(3)], &[0, 0]);
+    let fitted = fit_scale_factors(&model.backbone, |backbone| -> Result<(), String> {
+        backbone.forward(&model.embedding.forward(&batch.atomic_numbers), &batch, false);
+        Ok(())
+    });
+    for factor in fitted.unwrap() {
+        assert_eq!(factor.value.is_none(), factor.name.contains("scale_sbf_sum"), "{}", factor.name);
+    }
+}
+
+/// Edge dropout scales the output blocks' sums, or all edge embeddings, and only in training.
+#[test]
+fn edge_dropout_is_scaled_where_the_config_says() {
+    let first = |scaling, train| {
+        let config =
+            GemNetConfig { edge_dropout: 0.5, edge_dropout_scaling: scaling, ..GemNetConfig::tiny() };
+        let model = Model::of(&config, Kind::Double);
+        let batch = model.batch(&[molecule()], &[0]);
+        let h = model.embedding.forward(&batch.atomic_numbers);
+        let mut embedded = Vec::new();
+        let out = model.backbone.forward_watched(&h, &batch, train, |stage, _, m| {
+            if stage == Stage::Embedded {
+                embedded = numbers(m);
+            }
+        });
+        (embedded, numbers(&out.atoms))
+    };
+    let (plain, plain_out) = first(EdgeDropoutScaling::Outputs, false);
+    let (outputs, outputs_out) = first(EdgeDropoutScaling::Outputs, true);
+    let (embeddings, embeddings_out) = first(EdgeDropoutScaling::Embeddings, true);
+    assert_eq!(plain, outputs);
+    assert_close(&embeddings, &plain.iter().map(|m| 2.0 * m).collect::<Vec<_>>(), 1e-12);
+    assert!(plain_out != outputs_out && outputs_out != embeddings_out);
+}
+
+/// Each interaction can be left out, and its parameters with it.
+#[test]
+fn interactions_can_be_switched_off() {
+    let all = Model::new(Kind::Float).store.len();
+    let tiny = GemNetConfig::tiny;
+    for config in [
+        GemNetConfig { quad_interaction: false, ..tiny() },
+        GemNetConfig { atom_edge_interaction: false, ..tiny() },
+        GemNetConfig { edge_atom_interaction: false, ..tiny() },
+        GemNetConfig { atom_interaction: false, ..tiny() },
+    ] {
+        let model = Model::of(&config, Kind::Float);
+        assert!(model.store.len() < all);
+        let (energy, _) = model.direct(&[molecule(), crystal()], &[0, 1]);
+        assert!(energy.iter().all(|e| e.is_finite()));
+    }
+}
+
+#[test]
+fn dropout_acts_in_training_only() {
+    let model = Model::of(&GemNetConfig { dropout: 0.3, ..GemNetConfig::tiny() }, Kind::Float);
+    let batch = model.batch(&[molecule()], &[0]);
+    let atoms = |train| {
+        let h = model.embedding.forward(&batch.atomic_numbers);
+        numbers(&model.backbone.forward(&h, &batch, train).atoms)
+    };
+    assert_eq!(atoms(false), atoms(false));
+    assert_ne!(atoms(true), atoms(true));
+}
+
+#[test]
+fn sizes_that_cannot_be_built_are_named() {
+    let problem = |config: GemNetConfig| config.problem().unwrap();
+    assert_eq!(GemNetConfig::large().problem(), None);
+    let tiny = GemNetConfig::tiny;
+    assert!(problem(GemNetConfig { emb_size_cbf: 0, ..tiny() }).starts_with("emb_size_cbf = 0"));
+    assert!(problem(GemNetConfig { num_radial: 1, ..tiny() }).starts_with("num_radial = 1"));
+    assert!(problem(GemNetConfig { dropout: 1.0, ..tiny() }).starts_with("dropout = 1"));
+    assert!(problem(GemNetConfig { absolute_rbf_cutoff: f64::NAN, ..tiny() }).contains("NaN"));
 }

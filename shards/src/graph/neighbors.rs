@@ -180,8 +180,8 @@ impl<'a> Search<'a> {
                     }
                     w[k] = whole as i32;
                     f[k] -= whole;
-                    for x in 0..3 {
-                        p[x] -= whole * lattice.rows[k][x];
+                    for (x, row) in p.iter_mut().zip(lattice.rows[k]) {
+                        *x -= whole * row;
                     }
                 }
             }

@@ -42,7 +42,7 @@ impl Case {
             first = end;
         }
         let numbers = column("atomic_numbers").iter().map(|z| *z as i64).collect();
-        Self { name, positions, numbers, graphs, arrays }
+        Self { name, arrays, positions, numbers, graphs }
     }
 
     /// `tiny`, `small` or `large`.

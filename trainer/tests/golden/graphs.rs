@@ -7,6 +7,12 @@ use crate::case::Case;
 /// Edge as in the files: (target, source, shift) with atoms numbered through the batch.
 type Key = (usize, usize, [i16; 3]);
 
+/// Picks one of a structure's graphs.
+type Pick = fn(&StructureGraph) -> &Edges;
+
+/// A kind of triplet: its name in counts, its list, its name in sums, the edges it comes from and goes to.
+type Kind<'a> = (&'a str, fn(&StructureGraph) -> Triplets, &'a str, &'a Flat, &'a Flat);
+
 /// Edges of a batch in canonical order with unit vectors and distances.
 struct Flat {
     keys: Vec<Key>,
@@ -21,7 +27,7 @@ pub(crate) fn check(case: &Case) -> Vec<String> {
             failures.push(format!("{what} differs"));
         }
     };
-    let graphs: [(&str, fn(&StructureGraph) -> &Edges); 4] = [
+    let graphs: [(&str, Pick); 4] = [
         ("main", |g| &g.main),
         ("a2a", |g| &g.atom_atom),
         ("a2ee2a", |g| &g.atom_edge),
@@ -52,7 +58,6 @@ pub(crate) fn check(case: &Case) -> Vec<String> {
 fn meetings(case: &Case, expect: &mut impl FnMut(&str, bool)) {
     let (main, qint) = (flatten(case, |g| &g.main), flatten(case, |g| &g.quadruplet));
     let mixed = flatten(case, |g| &g.atom_edge);
-    type Kind<'a> = (&'a str, fn(&StructureGraph) -> Triplets, &'a str, &'a Flat, &'a Flat);
     let kinds: [Kind; 5] = [
         ("trip_e2e", Triplets::edge_to_edge, "cos_e2e", &main, &main),
         ("trip_a2e", Triplets::atom_to_edge, "cos_a2e", &mixed, &main),
@@ -113,18 +118,16 @@ fn count(
     output: &[f64],
     edges: usize,
 ) {
-    match case.get("count.trip_quad") {
-        Some(counts) => expect(&format!("count of {name}"), counts.data[i] == output.len() as f64),
-        None => {
-            let mut per_edge = vec![0.0; edges];
-            output.iter().for_each(|edge| per_edge[*edge as usize] += 1.0);
-            expect(
-                &format!("count.{name}"),
-                case.arrays[&format!("count.{name}")].data == [output.len() as f64],
-            );
-            expect(&format!("peredge.{name}"), case.arrays[&format!("peredge.{name}")].data == per_edge);
-        }
+    if let Some(counts) = case.get("count.trip_quad") {
+        expect(&format!("count of {name}"), counts.data[i] == output.len() as f64);
+        return;
     }
+    let mut per_edge = vec![0.0; edges];
+    for edge in output {
+        per_edge[*edge as usize] += 1.0;
+    }
+    expect(&format!("count.{name}"), case.arrays[&format!("count.{name}")].data == [output.len() as f64]);
+    expect(&format!("peredge.{name}"), case.arrays[&format!("peredge.{name}")].data == per_edge);
 }
 
 /// Number of edges of the graph that a kind of triplet takes its input or output from.
@@ -154,11 +157,10 @@ fn flatten(case: &Case, of: impl Fn(&StructureGraph) -> &Edges) -> Flat {
         let edges = of(graph);
         for (e, t) in edges.targets().into_iter().enumerate() {
             let (t, s, o) = (first + t as usize, first + edges.source[e] as usize, edges.shift[e]);
-            let mut d = [0.0; 3];
-            for x in 0..3 {
+            let d = [0, 1, 2].map(|x| {
                 let shift: f64 = (0..3).map(|k| f64::from(o[k]) * graph.cell[k][x]).sum();
-                d[x] = case.positions[s][x] - case.positions[t][x] + shift;
-            }
+                case.positions[s][x] - case.positions[t][x] + shift
+            });
             let distance = dot(d, d).sqrt();
             flat.keys.push((t, s, o));
             flat.vectors.push(d.map(|x| -x / distance));

@@ -1,6 +1,9 @@
 //! Compares graphs and network with the reference's values (tests/goldens/gemnet, or the folder that the environment
 //! variable JMP_GOLDEN_DIR names): every `{tiny,small,large}_{pt,ft}_*.npz` there is run.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed read fails the test")]
+#![allow(clippy::print_stderr, reason = "errors of each quantity and skipped cases are worth seeing")]
+
 mod case;
 mod fill;
 mod graphs;
