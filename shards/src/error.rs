@@ -72,6 +72,15 @@ pub enum ShardError {
         /// The geometry's fault.
         source: crate::graph::GraphError,
     },
+    /// A neighbour lies more cells away than the stored list can say.
+    #[error(
+        "structure `{id}`: a neighbour is more than 511 cells away along some direction; wrap the positions into the cell, \
+         or convert with --neighbors none"
+    )]
+    FarNeighbor {
+        /// The structure's id.
+        id: String,
+    },
     /// A split is asked for that the dataset does not have.
     #[error("{} has no split `{name}`; it has {}", dir.display(), known.join(", "))]
     UnknownSplit {

@@ -93,6 +93,8 @@ pub struct Manifest {
     pub parts: Vec<PartRecord>,
     /// Rejected structures by reason; the list itself is `rejects.parquet`.
     pub rejects: BTreeMap<String, u64>,
+    /// BLAKE3 of `rejects.parquet`; `None`: nothing was rejected and there is no such file.
+    pub rejects_blake3: Option<String>,
     /// Named row sets with their statistics.
     pub splits: BTreeMap<String, SplitRecord>,
     /// BLAKE3 of this file with this field empty.
@@ -124,31 +126,73 @@ impl Manifest {
         }
         let manifest: Self = serde_json::from_str(&text)
             .map_err(|e| corrupt("content", "a manifest".into(), e.to_string()))?;
-        let hash = manifest.computed_hash();
-        // The text is compared too: a flipped byte in blanks or in a number's spelling is a fault as well.
-        if manifest.hash != hash || manifest.to_json() != text {
+        let hash = hash_of_text(&text, &manifest.hash);
+        if manifest.hash != hash {
             return Err(corrupt("hash", manifest.hash.clone(), hash));
         }
+        manifest.check().map_err(|(what, expected, found)| corrupt(what, expected, found))?;
         Ok(manifest)
     }
 
     /// Writes the manifest beside its final place and renames it there.
     pub fn write(&mut self, dir: &Path) -> Result<(), ShardError> {
-        self.hash = self.computed_hash();
         let path = dir.join(FILE_NAME);
-        write_durably(&path, self.to_json().as_bytes())
+        self.hash = String::new();
+        let unsigned = self.to_json(&path)?;
+        self.hash = blake3::hash(unsigned.as_bytes()).to_hex().to_string();
+        let text = self.to_json(&path)?;
+        // A number that JSON cannot say (NaN, infinity) must not end in a dataset that no one can open.
+        if serde_json::from_str::<Self>(&text).ok().as_ref() != Some(self) {
+            return Err(ShardError::Corrupt {
+                path,
+                what: "statistics".into(),
+                expected: "finite numbers".into(),
+                found: "one that is NaN or infinite; nothing was written".into(),
+            });
+        }
+        write_durably(&path, text.as_bytes())
     }
 
-    fn computed_hash(&self) -> String {
-        let unsigned = Self { hash: String::new(), ..self.clone() };
-        blake3::hash(unsigned.to_json().as_bytes()).to_hex().to_string()
-    }
-
-    fn to_json(&self) -> String {
-        // A manifest holds only finite numbers, strings and maps with string-like keys: serialising cannot fail.
-        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+    fn to_json(&self, path: &Path) -> Result<String, ShardError> {
+        let failed = |e: serde_json::Error| ShardError::Io {
+            action: "write",
+            path: path.to_path_buf(),
+            source: e.into(),
+        };
+        let mut text = serde_json::to_string_pretty(self).map_err(failed)?;
         text.push('\n');
-        text
+        Ok(text)
+    }
+
+    /// What readers rely on and a hash alone does not promise.
+    fn check(&self) -> Result<(), (&'static str, String, String)> {
+        let sum = |of: fn(&PartRecord) -> u64| {
+            self.parts.iter().try_fold(0u64, |sum, part| sum.checked_add(of(part)))
+        };
+        if sum(|p| p.rows) != Some(self.rows) || self.rows > MOST_ROWS {
+            return Err(("rows", "the sum over the parts".into(), self.rows.to_string()));
+        }
+        if sum(|p| p.atoms) != Some(self.atoms) {
+            return Err(("atoms", "the sum over the parts".into(), self.atoms.to_string()));
+        }
+        if self.layout.row_group_rows == 0 {
+            return Err(("layout.row_group_rows", "at least 1".into(), "0".into()));
+        }
+        for part in &self.parts {
+            if part.rows == 0 || part.file != part_file(part.unit) || part.footer_start > part.bytes {
+                let expected = format!("{}, with rows and a footer", part_file(part.unit));
+                return Err(("parts", expected, part.file.clone()));
+            }
+        }
+        for split in self.splits.values() {
+            let references = split.statistics.labels.values().flat_map(|l| l.reference.coefficients.keys());
+            if let Some(z) =
+                references.chain(split.statistics.elements.keys()).find(|z| !(1..=118).contains(*z))
+            {
+                return Err(("splits", "atomic numbers from 1 to 118".into(), z.to_string()));
+            }
+        }
+        Ok(())
     }
 
     /// The split of that name.
@@ -159,6 +203,24 @@ impl Manifest {
             known: self.splits.keys().cloned().collect(),
         })
     }
+}
+
+/// More than any dataset has; bounds what a lying manifest makes a reader allocate.
+const MOST_ROWS: u64 = 1 << 40;
+
+/// File name of a unit's part.
+pub(crate) fn part_file(unit: u32) -> String {
+    format!("part-{unit:05}.parquet")
+}
+
+/// BLAKE3 of a manifest's text with the last occurrence of its hash taken out, so that every byte counts and fields that
+/// later versions add do not change what earlier files hash to.
+fn hash_of_text(text: &str, hash: &str) -> String {
+    let unsigned = match text.rfind(hash) {
+        Some(at) if !hash.is_empty() => [&text[..at], &text[at + hash.len()..]].concat(),
+        _ => text.to_string(),
+    };
+    blake3::hash(unsigned.as_bytes()).to_hex().to_string()
 }
 
 /// Writes a file so that a crash leaves either the old content or the new: temporary file, sync, rename, sync of the directory.

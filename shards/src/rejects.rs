@@ -19,7 +19,8 @@ pub fn path(dir: &Path) -> PathBuf {
     dir.join("rejects.parquet")
 }
 
-pub(crate) fn write(dir: &Path, rejects: &[Reject]) -> Result<(), ShardError> {
+/// Writes the list and returns its BLAKE3.
+pub(crate) fn write(dir: &Path, rejects: &[Reject]) -> Result<String, ShardError> {
     let path = path(dir);
     let temporary = path.with_extension("tmp");
     let names = ["id", "code", "reason"];
@@ -36,6 +37,8 @@ pub(crate) fn write(dir: &Path, rejects: &[Reject]) -> Result<(), ShardError> {
     let mut writer =
         ArrowWriter::try_new(file, schema, Some(properties)).map_err(parquet_error("write", &temporary))?;
     writer.write(&batch).map_err(parquet_error("write", &temporary))?;
-    writer.close().map_err(parquet_error("finish", &temporary))?;
-    rename_durably(&temporary, &path)
+    let file = writer.into_inner().map_err(parquet_error("finish", &temporary))?;
+    file.sync_all().map_err(io_error("sync", &temporary))?;
+    rename_durably(&temporary, &path)?;
+    crate::verify::hash_file(&path)
 }

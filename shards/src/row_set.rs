@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, RecordBatch, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema};
+use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -143,10 +144,9 @@ impl RowSet {
         rename_durably(&temporary, path)
     }
 
-    /// Reads what [`RowSet::write`] wrote.
-    pub fn read(path: &Path) -> Result<Self, ShardError> {
-        let file = File::open(path).map_err(io_error("open", path))?;
-        let reader = ParquetRecordBatchReaderBuilder::try_new(file)
+    /// Decodes the content of a file that [`RowSet::write`] wrote.
+    pub fn decode(content: Bytes, path: &Path) -> Result<Self, ShardError> {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(content)
             .and_then(ParquetRecordBatchReaderBuilder::build)
             .map_err(parquet_error("read", path))?;
         let wrong = |expected: &str, found: String| ShardError::Corrupt {
@@ -185,7 +185,7 @@ impl RowSet {
 
 #[cfg(test)]
 mod tests {
-    use super::RowSet;
+    use super::{Bytes, RowSet};
     use proptest::prelude::*;
 
     proptest! {
@@ -216,7 +216,8 @@ mod tests {
         for rows in [vec![], vec![5], vec![0, 1, 2, 7, 9, 10], (0..1000).step_by(3).collect()] {
             let set = RowSet::from_rows(rows);
             set.write(&path).unwrap();
-            assert_eq!(RowSet::read(&path).unwrap(), set);
+            let content = Bytes::from(std::fs::read(&path).unwrap());
+            assert_eq!(RowSet::decode(content, &path).unwrap(), set);
         }
     }
 

@@ -11,6 +11,7 @@ use crate::legacy_shuffle::LegacyRng;
 use crate::reader::{Columns, Dataset};
 use crate::row_set::RowSet;
 use crate::statistics::{self, SplitStatistics};
+use crate::writer::DirLock;
 
 /// A split to be made.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,14 +90,17 @@ pub(crate) fn measure_and_write(
     Ok(records)
 }
 
-/// Adds splits to a finished dataset. The manifest is replaced by rename, last.
-pub fn add(dir: &Path, definitions: Vec<SplitDefinition>, replace: bool) -> Result<(), ShardError> {
+/// Adds splits to a finished dataset. The manifest is replaced by rename, last; an existing split is never overwritten.
+pub fn add(dir: &Path, definitions: Vec<SplitDefinition>) -> Result<(), ShardError> {
+    let _lock = DirLock::take(dir)?;
     let dataset = Dataset::open(dir)?;
-    for definition in &definitions {
-        if !replace && dataset.manifest().splits.contains_key(&definition.name) {
-            let problem =
-                "the dataset has a split of that name; choose another name, or replace it explicitly"
-                    .to_string();
+    for (k, definition) in definitions.iter().enumerate() {
+        if definitions[..k].iter().any(|d| d.name == definition.name) {
+            let problem = "is asked for twice".to_string();
+            return Err(ShardError::BadSplit { name: definition.name.clone(), problem });
+        }
+        if dataset.manifest().splits.contains_key(&definition.name) {
+            let problem = "the dataset has a split of that name; choose another name".to_string();
             return Err(ShardError::BadSplit { name: definition.name.clone(), problem });
         }
     }
@@ -133,6 +137,13 @@ pub fn random_groups(
             let Some(group) = members.next() else { break };
             run.extend(group);
         }
+        if run.is_empty() && length > 0 {
+            let problem = format!(
+                "no group is left for the run of {length} rows after {} runs; groups are too large for these sizes",
+                taken.len()
+            );
+            return Err(ShardError::BadSplit { name: "grouped".into(), problem });
+        }
         taken.push(RowSet::from_rows(run));
     }
     Ok(taken)
@@ -146,7 +157,7 @@ pub fn rows_by_group(dataset: &Dataset, rows: &RowSet) -> Result<BTreeMap<String
         if wanted.peek().is_none() {
             continue;
         }
-        let block = dataset.read_unchecked(row_group, Columns::identity())?;
+        let block = dataset.read(row_group, Columns::identity())?;
         for row in wanted {
             let view = block.row((row - row_group.rows.start) as usize);
             match groups.get_mut(view.group) {

@@ -158,7 +158,7 @@ fn fold<A: Send>(
         .try_fold(fresh, |mut all, group| {
             let wanted = splits.iter().any(|(_, rows)| rows.within(group.rows.clone()).next().is_some());
             if wanted {
-                let block = dataset.read_unchecked(group, columns)?;
+                let block = dataset.read(group, columns)?;
                 for (split, (_, rows)) in splits.iter().enumerate() {
                     for row in rows.within(group.rows.clone()) {
                         add(&mut all[split], split, &block, (row - group.rows.start) as usize);

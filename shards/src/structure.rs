@@ -68,12 +68,9 @@ impl Floats {
         }
     }
 
-    /// Index of the first NaN or infinity.
-    pub fn first_non_finite(&self) -> Option<usize> {
-        match self {
-            Self::F32(v) => v.iter().position(|x| !x.is_finite()),
-            Self::F64(v) => v.iter().position(|x| !x.is_finite()),
-        }
+    /// All numbers in turn, widened.
+    pub fn iter(&self) -> impl Iterator<Item = f64> + '_ {
+        (0..self.len()).map(|index| self.get(index))
     }
 }
 
@@ -135,6 +132,26 @@ pub enum Fault {
         /// Where in it.
         index: usize,
     },
+    /// A number that no calculation gives: a fill value or a wrong unit.
+    #[error("`{key}`: value {index} is {found:e}, beyond ±{limit:e}: a fill value, or a wrong unit")]
+    OutOfRange {
+        /// Which array.
+        key: &'static str,
+        /// Where in it.
+        index: usize,
+        /// The number.
+        found: f64,
+        /// The largest magnitude accepted.
+        limit: f64,
+    },
+    /// Other scalar targets than the dataset has.
+    #[error("{found} scalar targets; the dataset has {expected}")]
+    Targets {
+        /// How many the layout has.
+        expected: usize,
+        /// How many there are.
+        found: usize,
+    },
     /// An atomic number outside the periodic table.
     #[error("atom {index} has atomic number {found}; known are 1 to 118")]
     UnknownElement {
@@ -175,6 +192,8 @@ impl Fault {
             Self::Empty => "empty",
             Self::Length { .. } => "length",
             Self::NonFinite { .. } => "non_finite",
+            Self::OutOfRange { .. } => "out_of_range",
+            Self::Targets { .. } => "targets",
             Self::UnknownElement { .. } => "unknown_element",
             Self::UnknownTag { .. } => "unknown_tag",
             Self::NoCell | Self::FlatCell { .. } => "cell",
@@ -198,7 +217,7 @@ impl Structure {
             atoms => return Err(Fault::TooLarge { atoms }),
         }
         length("positions", 3 * n, self.positions.len())?;
-        finite("positions", self.positions.first_non_finite())?;
+        within("positions", LARGEST_POSITION, self.positions.iter())?;
         for (index, &found) in self.atomic_numbers.iter().enumerate() {
             if found == 0 || found > element::MAX_ATOMIC_NUMBER {
                 return Err(Fault::UnknownElement { index, found });
@@ -221,7 +240,7 @@ impl Structure {
         let Some(cell) = &self.cell else {
             return if self.pbc.contains(&true) { Err(Fault::NoCell) } else { Ok(()) };
         };
-        finite("cell", cell.iter().position(|x| !x.is_finite()))?;
+        within("cell", LARGEST_POSITION, cell.iter().copied())?;
         let volume = cell_volume(cell).abs();
         if self.pbc == [true; 3] && volume < 1e-6 {
             return Err(Fault::FlatCell { volume });
@@ -230,15 +249,17 @@ impl Structure {
     }
 
     fn check_labels(&self) -> Result<(), Fault> {
-        finite("energy", self.energy.filter(|e| !e.is_finite()).map(|_| 0))?;
+        within("energy", LARGEST_SCALAR, self.energy.into_iter())?;
+        within("charge", LARGEST_SCALAR, self.charge.into_iter())?;
+        within("spin", LARGEST_SCALAR, self.spin.into_iter())?;
         if let Some(forces) = &self.forces {
             length("forces", 3 * self.atoms(), forces.len())?;
-            finite("forces", forces.first_non_finite())?;
+            within("forces", LARGEST_FORCE, forces.iter())?;
         }
         if let Some(stress) = &self.stress {
-            finite("stress", stress.iter().position(|x| !x.is_finite()))?;
+            within("stress", LARGEST_FORCE, stress.iter().copied())?;
         }
-        finite("targets", self.targets.iter().position(|t| t.is_some_and(|t| !t.is_finite())))
+        within("targets", LARGEST_SCALAR, self.targets.iter().map(|t| t.unwrap_or(0.0)))
     }
 }
 
@@ -252,8 +273,23 @@ fn length(key: &'static str, expected: usize, found: usize) -> Result<(), Fault>
     if expected == found { Ok(()) } else { Err(Fault::Length { key, expected, found }) }
 }
 
-fn finite(key: &'static str, first_bad: Option<usize>) -> Result<(), Fault> {
-    first_bad.map_or(Ok(()), |index| Err(Fault::NonFinite { key, index }))
+/// Å.
+const LARGEST_POSITION: f64 = 1e7;
+/// eV/Å, eV/Å³. Sums of squares of 10¹⁰ such components still fit [`crate::exact_sum`].
+const LARGEST_FORCE: f64 = 1e6;
+/// eV and units of targets; an all-electron total energy of a thousand uranium atoms is below 10⁹ eV.
+const LARGEST_SCALAR: f64 = 1e10;
+
+fn within(key: &'static str, limit: f64, values: impl Iterator<Item = f64>) -> Result<(), Fault> {
+    for (index, found) in values.enumerate() {
+        if !found.is_finite() {
+            return Err(Fault::NonFinite { key, index });
+        }
+        if found.abs() > limit {
+            return Err(Fault::OutOfRange { key, index, found, limit });
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -292,6 +328,10 @@ mod tests {
             "`positions`: expected 9 values, found 8"
         );
         assert_eq!(check(|s| s.energy = Some(f64::NAN)), "`energy`: value 0 is NaN or infinite");
+        assert!(
+            check(|s| s.forces = Some(Floats::F64(vec![1e20; 9]))).contains("value 0 is 1e20, beyond ±1e6")
+        );
+        assert_eq!(check(|s| s.spin = Some(f64::INFINITY)), "`spin`: value 0 is NaN or infinite");
         assert_eq!(check(|s| s.atomic_numbers[1] = 119), "atom 1 has atomic number 119; known are 1 to 118");
         assert_eq!(check(|s| s.tags = Some(vec![0, 3, 1])), "atom 1 has tag 3; known are 0, 1 and 2");
         assert_eq!(check(|s| s.pbc[2] = true), "periodic along some direction, but there is no cell");

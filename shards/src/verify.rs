@@ -53,6 +53,7 @@ pub fn verify(dir: &Path, progress: impl Fn(u64) + Sync) -> Result<Report, Shard
             }
         }
     }
+    report.findings.extend(verify_rejects(dir, manifest.rejects_blake3.as_deref()));
     let parts: Vec<Vec<Finding>> = (0..manifest.parts.len())
         .into_par_iter()
         .map(|part| {
@@ -64,8 +65,19 @@ pub fn verify(dir: &Path, progress: impl Fn(u64) + Sync) -> Result<Report, Shard
     report.files += parts.len() as u64;
     report.rows = manifest.rows;
     report.findings.extend(parts.into_iter().flatten());
-    report.findings.extend(strangers(dir, &manifest.parts)?);
+    report.findings.extend(strangers(dir, &manifest.parts));
     Ok(report)
+}
+
+fn verify_rejects(dir: &Path, expected: Option<&str>) -> Option<Finding> {
+    let file = crate::rejects::path(dir);
+    let problem = match (expected, hash_file(&file)) {
+        (None, _) => None,
+        (Some(expected), Ok(found)) if found == expected => None,
+        (Some(expected), Ok(found)) => Some(format!("BLAKE3: expected {expected}, found {found}")),
+        (Some(_), Err(error)) => Some(error.to_string()),
+    };
+    problem.map(|problem| Finding { file, problem })
 }
 
 fn verify_part(dataset: &Dataset, part: usize) -> Vec<Finding> {
@@ -106,16 +118,14 @@ fn verify_part(dataset: &Dataset, part: usize) -> Vec<Finding> {
 }
 
 /// Files below `data/` that the manifest does not know.
-fn strangers(dir: &Path, parts: &[PartRecord]) -> Result<Vec<Finding>, ShardError> {
-    let data = dir.join("data");
-    let mut names: Vec<PathBuf> = Vec::new();
-    for entry in fs::read_dir(&data).map_err(io_error("list", &data))? {
-        names.push(entry.map_err(io_error("list", &data))?.path());
-    }
+fn strangers(dir: &Path, parts: &[PartRecord]) -> Vec<Finding> {
+    // A missing folder shows in its parts.
+    let entries = fs::read_dir(dir.join("data")).into_iter().flatten().flatten();
+    let mut names: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
     names.sort();
     let known = |path: &PathBuf| parts.iter().any(|p| path.file_name().is_some_and(|n| n == p.file.as_str()));
     let finding = |file| Finding { file, problem: "not in the manifest; readers ignore it".to_string() };
-    Ok(names.into_iter().filter(|p| !known(p)).map(finding).collect())
+    names.into_iter().filter(|p| !known(p)).map(finding).collect()
 }
 
 /// BLAKE3 of a file, read in pieces.

@@ -183,13 +183,13 @@ fn splits_are_added_and_measured() {
     let rows = shards::splits::random(&RowSet::from_range(0..20), 42, &[15, 5]).unwrap();
     let named = ["train", "val"].into_iter().zip(rows);
     let definitions = named.map(|(n, r)| SplitDefinition::new(n, "random", Some(42), r).unwrap()).collect();
-    shards::splits::add(&out, definitions, false).unwrap();
+    shards::splits::add(&out, definitions).unwrap();
     let dataset = Dataset::open(&out).unwrap();
     let (train, val) = (dataset.split("train").unwrap(), dataset.split("val").unwrap());
     assert_eq!((train.len(), val.len()), (15, 5));
     assert!(train.iter().all(|r| !val.contains(r)));
     let again = SplitDefinition::new("train", "x", None, RowSet::from_range(0..1)).unwrap();
-    let error = shards::splits::add(&out, vec![again], false).unwrap_err().to_string();
+    let error = shards::splits::add(&out, vec![again]).unwrap_err().to_string();
     assert!(error.contains("has a split of that name"), "{error}");
     let error = dataset.split("tset").unwrap_err().to_string();
     assert!(error.contains("no split `tset`; it has all, train, val"), "{error}");
@@ -232,4 +232,96 @@ fn neighbours_can_be_left_out() {
     let layout = Layout { neighbors: NeighborStorage::None, ..layout() };
     write(&out, &layout, &[(0..3).map(molecule).collect()], 1);
     assert_eq!(Dataset::open(&out).unwrap().structure(2).unwrap(), molecule(2));
+}
+
+#[test]
+fn a_killed_start_can_be_repeated() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("set");
+    for sub in ["data", "splits", ".progress"] {
+        fs::create_dir_all(out.join(sub)).unwrap();
+    }
+    fs::write(out.join(".progress/plan.tmp"), "half").unwrap();
+    write(&out, &layout(), &[(0..3).map(molecule).collect()], 1);
+    assert_eq!(Dataset::open(&out).unwrap().rows(), 3);
+    let other = dir.path().join("other");
+    fs::create_dir_all(&other).unwrap();
+    fs::write(other.join("thesis.tex"), "mine").unwrap();
+    let error = DatasetWriter::create(&other, "test", header(), layout(), vec!["u0".into()], true).unwrap_err();
+    assert!(error.to_string().contains("holds other files"), "{error}");
+}
+
+#[test]
+fn a_second_writer_is_kept_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let create = || DatasetWriter::create(dir.path().join("set"), "test", header(), layout(), vec!["u0".into()], true);
+    let first = create().unwrap();
+    assert!(create().unwrap_err().to_string().contains("another jmp-ingest is writing here"));
+    drop(first);
+    create().unwrap();
+}
+
+#[test]
+fn damaged_parts_of_an_interrupted_conversion_are_converted_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("set");
+    let create = || DatasetWriter::create(&out, "test", header(), layout(), vec!["u0".into()], true).unwrap();
+    let writer = create();
+    molecules::write_unit(&writer, 0, &[molecule(0), molecule(1)]);
+    drop(writer);
+    assert!(create().finished(0).is_some());
+    let part = out.join("data/part-00000.parquet");
+    let mut bytes = fs::read(&part).unwrap();
+    bytes[50] ^= 1;
+    fs::write(&part, bytes).unwrap();
+    assert!(create().finished(0).is_none());
+}
+
+#[test]
+fn rejects_are_covered_by_a_hash() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("set");
+    let writer = DatasetWriter::create(&out, "test", header(), layout(), vec!["u0".into()], false).unwrap();
+    let mut unit = writer.unit(0).unwrap();
+    unit.push(&molecule(0)).unwrap();
+    unit.reject(Reject { id: "x".into(), code: "length".into(), reason: "too short".into() });
+    let records = vec![unit.finish(vec![]).unwrap()];
+    molecules::finish(writer, records);
+    let path = out.join("rejects.parquet");
+    let bytes = fs::read(&path).unwrap();
+    for at in (0..bytes.len()).step_by(97) {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 16;
+        fs::write(&path, damaged).unwrap();
+        assert_eq!(shards::verify::verify(&out, |_| ()).unwrap().findings.len(), 1, "byte {at}");
+    }
+    fs::remove_file(&path).unwrap();
+    assert_eq!(shards::verify::verify(&out, |_| ()).unwrap().findings.len(), 1);
+}
+
+#[test]
+fn a_lying_manifest_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("set");
+    let manifest = write(&out, &layout(), &[(0..6).map(molecule).collect()], 1);
+    let lies: [fn(&mut shards::Manifest); 5] = [
+        |m| m.rows += 1,
+        |m| m.layout.row_group_rows = 0,
+        |m| m.parts[0].file = "../../etc/passwd".into(),
+        |m| m.parts[0].rows = u64::MAX,
+        |m| m.atoms = 0,
+    ];
+    for (k, lie) in lies.iter().enumerate() {
+        let mut told = manifest.clone();
+        lie(&mut told);
+        told.write(&out).unwrap();
+        let error = Dataset::open(&out).unwrap_err().to_string();
+        assert!(error.contains("manifest.json") && error.contains("expected"), "lie {k}: {error}");
+    }
+    let mut told = manifest.clone();
+    told.layout.row_group_rows = 3;
+    told.write(&out).unwrap();
+    let dataset = Dataset::open(&out).unwrap();
+    let error = dataset.read(&dataset.row_groups()[0], shards::reader::Columns::all()).unwrap_err().to_string();
+    assert!(error.contains("row groups: expected 2 of 3 rows"), "{error}");
 }

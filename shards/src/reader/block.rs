@@ -182,6 +182,12 @@ impl Block {
 
     /// Lists must agree with `natoms`, so that no slice below can be out of bounds.
     fn check_lengths(&self) -> Result<(), Complaint> {
+        if let Some(numbers) = &self.atomic_numbers
+            && let Some(z) =
+                numbers.values.values().iter().find(|z| !(1..=crate::element::MAX_ATOMIC_NUMBER).contains(*z))
+        {
+            return Err((format!("`{}`", schema::ATOMIC_NUMBERS), "1 to 118".to_string(), z.to_string()));
+        }
         for row in 0..self.rows() {
             let n = self.natoms.value(row) as usize;
             let check = |key: &str, expected: usize, found: Option<usize>| match found {
@@ -220,19 +226,6 @@ impl Block {
     /// The dataset's row that index 0 is.
     pub fn first_row(&self) -> u64 {
         self.first_row
-    }
-
-    /// Bytes held in memory.
-    pub fn bytes(&self) -> usize {
-        let floats = |f: &Option<FloatList>| match f {
-            Some(FloatList::F32(l)) => l.values.len() * 4,
-            Some(FloatList::F64(l)) => l.values.len() * 8,
-            None => 0,
-        };
-        let atoms = self.atomic_numbers.as_ref().map_or(0, |l| l.values.len());
-        let neighbors =
-            self.neighbors.as_ref().map_or(0, |n| n.index.values.len() * 2 + n.shift.values.len() * 4);
-        floats(&self.positions) + floats(&self.forces) + 3 * atoms + neighbors + self.rows() * 256
     }
 
     /// Atoms of a row.

@@ -17,7 +17,7 @@ use crate::manifest::{FILE_NAME, Manifest};
 use crate::row_set::RowSet;
 use crate::structure::Structure;
 
-/// An open dataset. Files are opened when first needed and stay open; sharing between threads is free.
+/// An open dataset. Footers are decoded when first needed and kept; sharing between threads is free.
 #[derive(Debug)]
 pub struct Dataset {
     dir: PathBuf,
@@ -96,7 +96,7 @@ impl Dataset {
     pub fn split(&self, name: &str) -> Result<RowSet, ShardError> {
         let record = self.manifest.split(&self.dir, name)?;
         let path = self.dir.join(&record.file);
-        let bytes = std::fs::read(&path).map_err(crate::error::io_error("read", &path))?;
+        let bytes = bytes::Bytes::from(std::fs::read(&path).map_err(crate::error::io_error("read", &path))?);
         let found = blake3::hash(&bytes).to_hex().to_string();
         let corrupt = |what: &str, expected: String, found: String| ShardError::Corrupt {
             path: path.clone(),
@@ -107,7 +107,7 @@ impl Dataset {
         if found != record.blake3 {
             return Err(corrupt("BLAKE3", record.blake3.clone(), found));
         }
-        let rows = RowSet::read(&path)?;
+        let rows = RowSet::decode(bytes, &path)?;
         if rows.end() > self.rows() {
             return Err(corrupt("rows", format!("below {}", self.rows()), format!("row {}", rows.end() - 1)));
         }
@@ -116,17 +116,18 @@ impl Dataset {
 
     /// Decodes a row group; its bytes are compared with their checksum first.
     pub fn read(&self, group: &RowGroup, columns: Columns) -> Result<Block, ShardError> {
-        self.part(group.part)?.read_checked(group, columns)
-    }
-
-    /// Decodes some columns of a row group without reading, and so without checking, the others.
-    pub fn read_unchecked(&self, group: &RowGroup, columns: Columns) -> Result<Block, ShardError> {
-        self.part(group.part)?.read_unchecked(group, columns)
+        self.part(group.part)?.read(group, columns)
     }
 
     /// One structure with all its columns.
     pub fn structure(&self, row: u64) -> Result<Structure, ShardError> {
-        let group = &self.row_groups[self.row_group_of(row)];
+        let outside = || ShardError::Corrupt {
+            path: self.manifest_path(),
+            what: "row".into(),
+            expected: format!("below {}", self.rows()),
+            found: row.to_string(),
+        };
+        let group = self.row_groups.get(self.row_group_of(row)).ok_or_else(outside)?;
         let block = self.read(group, Columns::all())?;
         Ok(block.row((row - group.rows.start) as usize).to_structure())
     }
@@ -134,7 +135,7 @@ impl Dataset {
     /// The row of an id, by a scan over the id column. `None`: no such id.
     pub fn find(&self, id: &str) -> Result<Option<u64>, ShardError> {
         for group in &self.row_groups {
-            let block = self.read_unchecked(group, Columns::identity())?;
+            let block = self.read(group, Columns::identity())?;
             if let Some(index) = (0..block.rows()).find(|&i| block.row(i).id == id) {
                 return Ok(Some(group.rows.start + index as u64));
             }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use arrow::datatypes::{FieldRef, Schema};
 use bytes::{Buf as _, Bytes};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -93,7 +94,6 @@ impl Columns {
 #[derive(Debug)]
 pub(super) struct PartFile {
     path: PathBuf,
-    file: File,
     footer: ArrowReaderMetadata,
     checksums: Vec<String>,
     targets: Vec<String>,
@@ -114,10 +114,9 @@ impl PartFile {
             found,
         };
         let expected = schema::arrow_schema(&manifest.layout);
-        if footer.schema().fields() != expected.fields() {
-            let names = |s: &arrow::datatypes::Schema| {
-                s.fields().iter().map(|f| f.name().clone()).collect::<Vec<_>>().join(" ")
-            };
+        if !same_columns(footer.schema(), &expected) {
+            let names =
+                |s: &Schema| s.fields().iter().map(|f| f.name().clone()).collect::<Vec<_>>().join(" ");
             return Err(corrupt("columns", names(&expected), names(footer.schema())));
         }
         let groups = footer.metadata().num_row_groups();
@@ -127,17 +126,21 @@ impl PartFile {
             .and_then(|kv| kv.value.clone());
         let checksums: Vec<String> =
             entry.unwrap_or_default().split_whitespace().map(str::to_string).collect();
+        check_row_groups(&footer, record, manifest.layout.row_group_rows)
+            .map_err(|(what, expected, found)| corrupt(what, expected, found))?;
         if checksums.len() != groups {
             return Err(corrupt(CHECKSUM_KEY, format!("{groups} checksums"), checksums.len().to_string()));
         }
         let targets = manifest.layout.targets.iter().map(|t| t.name.clone()).collect();
-        Ok(Self { path, file, footer, checksums, targets })
+        Ok(Self { path, footer, checksums, targets })
     }
 
-    pub(super) fn read_checked(&self, group: &RowGroup, columns: Columns) -> Result<Block, ShardError> {
+    pub(super) fn read(&self, group: &RowGroup, columns: Columns) -> Result<Block, ShardError> {
         let range = self.byte_range(group);
         let mut bytes = vec![0; (range.end - range.start) as usize];
-        self.file.read_exact_at(&mut bytes, range.start).map_err(io_error("read", &self.path))?;
+        // Opened for each read: a dataset may have more parts than a process may have open files.
+        let file = File::open(&self.path).map_err(io_error("open", &self.path))?;
+        file.read_exact_at(&mut bytes, range.start).map_err(io_error("read", &self.path))?;
         let found = checksum(&bytes);
         if found != self.checksums[group.index] {
             return Err(ShardError::Corrupt {
@@ -148,11 +151,6 @@ impl PartFile {
             });
         }
         self.decode(Window { start: range.start, bytes: Bytes::from(bytes) }, group, columns)
-    }
-
-    pub(super) fn read_unchecked(&self, group: &RowGroup, columns: Columns) -> Result<Block, ShardError> {
-        let file = self.file.try_clone().map_err(io_error("open", &self.path))?;
-        self.decode(SharedFile(file), group, columns)
     }
 
     fn decode<R: ChunkReader + 'static>(
@@ -203,6 +201,45 @@ impl PartFile {
             ranges.fold((u64::MAX, 0), |(a, b), (start, length)| (a.min(start), b.max(start + length)));
         start.min(end)..end
     }
+}
+
+/// Columns are compared by name, type and nullability; what their metadata says in words may be said better later.
+fn same_columns(found: &Schema, expected: &Schema) -> bool {
+    let key = |f: &FieldRef| (f.name().clone(), f.data_type().clone(), f.is_nullable());
+    found.fields().iter().map(key).eq(expected.fields().iter().map(key))
+}
+
+/// Row groups are cut as the manifest says, and their chunks lie before the footer.
+fn check_row_groups(
+    footer: &ArrowReaderMetadata,
+    record: &PartRecord,
+    rows: u32,
+) -> Result<(), (&'static str, String, String)> {
+    let groups = footer.metadata().row_groups();
+    let expected: Vec<u64> = (0..record.rows.div_ceil(u64::from(rows)))
+        .map(|k| u64::from(rows).min(record.rows - k * u64::from(rows)))
+        .collect();
+    if !groups.iter().map(|g| g.num_rows() as u64).eq(expected.iter().copied()) {
+        return Err((
+            "row groups",
+            format!("{} of {rows} rows", expected.len()),
+            format!("{} of other sizes", groups.len()),
+        ));
+    }
+    for column in groups.iter().flat_map(|g| g.columns()) {
+        let start = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
+        let end = start
+            .checked_add(column.compressed_size())
+            .filter(|_| start >= 0 && column.compressed_size() >= 0);
+        if end.is_none_or(|end| end as u64 > record.footer_start) {
+            return Err((
+                "column chunks",
+                format!("within {} bytes", record.footer_start),
+                format!("one at {start}"),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// A short checksum: 64 bits of BLAKE3 in hexadecimal.
@@ -260,30 +297,5 @@ impl ChunkReader for Window {
         let from = start.checked_sub(self.start).ok_or_else(outside)? as usize;
         let to = from.checked_add(length).filter(|&to| to <= self.bytes.len()).ok_or_else(outside)?;
         Ok(self.bytes.slice(from..to))
-    }
-}
-
-/// A file read by position, so that threads sharing it do not move one another's cursor.
-struct SharedFile(File);
-
-impl Length for SharedFile {
-    fn len(&self) -> u64 {
-        self.0.metadata().map_or(0, |m| m.len())
-    }
-}
-
-impl ChunkReader for SharedFile {
-    type T = bytes::buf::Reader<Bytes>;
-
-    fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
-        // Page headers are read through this; they are small, and pages follow by `get_bytes`.
-        let rest = self.len().saturating_sub(start).min(64 * 1024) as usize;
-        Ok(self.get_bytes(start, rest)?.reader())
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
-        let mut bytes = vec![0; length];
-        self.0.read_exact_at(&mut bytes, start)?;
-        Ok(Bytes::from(bytes))
     }
 }

@@ -13,7 +13,7 @@ pub enum StreamError {
         index: usize,
     },
     /// A temperature that means nothing.
-    #[error("temperature {found}: expected a positive number, or \"inf\"")]
+    #[error("temperature {found}: expected a number of at least 1, or \"inf\"")]
     Temperature {
         /// What was given.
         found: f64,
@@ -37,11 +37,32 @@ pub enum StreamError {
         /// Structures of the epoch.
         total: u64,
     },
+    /// A probability outside its range.
+    #[error("edge dropout {found}: expected a probability from 0 to below 1")]
+    EdgeDropout {
+        /// What was given.
+        found: f64,
+    },
     /// A worker stopped without a result.
     #[error("a loader thread stopped unexpectedly while preparing {what}")]
     Worker {
         /// What it was doing.
         what: &'static str,
+    },
+    /// Elements without a reference energy.
+    #[error(
+        "dataset {dataset}: its split `{split}` has {elements}, absent from the linear reference fitted on `{reference}`; \
+         fit on a split that has them, give a reference, or leave those structures out"
+    )]
+    AbsentElements {
+        /// The dataset's directory.
+        dataset: String,
+        /// The split to be streamed.
+        split: String,
+        /// Symbols of the elements.
+        elements: String,
+        /// The split of the fit.
+        reference: String,
     },
     /// Threads could not be started.
     #[error("cannot start {workers} loader threads: {reason}")]

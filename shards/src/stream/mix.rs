@@ -19,7 +19,7 @@ pub fn expanded_sizes(sizes: &[u64], temperature: Temperature) -> Result<Vec<u64
         return Err(StreamError::EmptyDataset { index });
     }
     let power = match temperature {
-        Temperature::Finite(t) if t.is_finite() && t > 0.0 => 1.0 / t,
+        Temperature::Finite(t) if t.is_finite() && t >= 1.0 => 1.0 / t,
         Temperature::Finite(found) => return Err(StreamError::Temperature { found }),
         Temperature::Infinite => 0.0,
     };
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn bad_mixes_are_refused() {
         assert!(expanded_sizes(&[3, 0], Temperature::Infinite).unwrap_err().to_string().contains("number 1"));
-        assert!(expanded_sizes(&[3], Temperature::Finite(0.0)).is_err());
+        assert!(expanded_sizes(&[3], Temperature::Finite(0.5)).is_err());
         assert!(expanded_sizes(&[3], Temperature::Finite(f64::NAN)).is_err());
     }
 

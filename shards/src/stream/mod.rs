@@ -29,7 +29,6 @@ use serde::{Deserialize, Serialize};
 use crate::batch::HostBatch;
 use crate::error::ShardError;
 use crate::graph::GraphSpec;
-use crate::layout::NeighborStorage;
 use crate::reader::Dataset;
 use crate::targets::TargetTransform;
 
@@ -110,6 +109,9 @@ impl StreamConfig {
             ("workers", self.workers),
             ("prefetch", self.prefetch),
         ];
+        if !(0.0..1.0).contains(&self.edge_dropout) {
+            return Err(StreamError::EdgeDropout { found: self.edge_dropout });
+        }
         match sizes.into_iter().find(|&(_, n)| n == 0) {
             Some((key, _)) => Err(StreamError::Zero { key }),
             None => Ok(()),
@@ -121,13 +123,8 @@ impl Stream {
     /// Starts the threads and the sequence at `start`.
     pub fn open(config: StreamConfig, start: Cursor) -> Result<Self, ShardError> {
         config.check()?;
-        let mut datasets = Vec::with_capacity(config.datasets.len());
-        let mut splits = Vec::with_capacity(config.datasets.len());
-        for entry in &config.datasets {
-            let dataset = Dataset::open(&entry.dir)?;
-            splits.push(SplitRows::new(&dataset, dataset.split(&entry.split)?));
-            datasets.push(dataset);
-        }
+        let (datasets, splits): (Vec<_>, Vec<_>) =
+            config.datasets.iter().map(open).collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
         let plan = plan(&splits, &config)?;
         if start.position > plan.structures {
             return Err(StreamError::Cursor { position: start.position, total: plan.structures }.into());
@@ -157,8 +154,7 @@ impl Stream {
         };
         config.check()?;
         let entry = &config.datasets[0];
-        let opened = Dataset::open(&entry.dir)?;
-        let rows = SplitRows::new(&opened, opened.split(&entry.split)?);
+        let (opened, rows) = open(entry)?;
         let plan = EpochPlan {
             rows: vec![rows.len()],
             expanded: vec![rows.len()],
@@ -186,12 +182,32 @@ impl Iterator for Stream {
 /// The epoch that a configuration gives, without starting threads.
 pub fn plan_of(config: &StreamConfig) -> Result<EpochPlan, ShardError> {
     config.check()?;
-    let mut splits = Vec::with_capacity(config.datasets.len());
-    for entry in &config.datasets {
-        let dataset = Dataset::open(&entry.dir)?;
-        splits.push(SplitRows::new(&dataset, dataset.split(&entry.split)?));
-    }
+    let splits =
+        config.datasets.iter().map(|entry| Ok(open(entry)?.1)).collect::<Result<Vec<_>, ShardError>>()?;
     Ok(plan(&splits, config)?)
+}
+
+/// Opens a dataset and its split, and sees to it that every energy of the split has a reference.
+fn open(entry: &StreamDataset) -> Result<(Dataset, SplitRows), ShardError> {
+    let dataset = Dataset::open(&entry.dir)?;
+    let statistics = &dataset.manifest().split(&entry.dir, &entry.split)?.statistics;
+    if let Some(reference) = &entry.transform.reference
+        && statistics.labels.contains_key(crate::statistics::ENERGY)
+    {
+        let absent = statistics.elements.keys().filter(|z| !reference.coefficients.contains_key(z));
+        let absent: Vec<&str> = absent.map(|&z| crate::element::symbol(z)).collect();
+        if !absent.is_empty() {
+            return Err(StreamError::AbsentElements {
+                dataset: entry.dir.display().to_string(),
+                split: entry.split.clone(),
+                elements: absent.join(", "),
+                reference: reference.split.clone(),
+            }
+            .into());
+        }
+    }
+    let rows = SplitRows::new(&dataset, dataset.split(&entry.split)?);
+    Ok((dataset, rows))
 }
 
 fn plan(splits: &[SplitRows], config: &StreamConfig) -> Result<EpochPlan, StreamError> {
@@ -203,11 +219,14 @@ fn plan(splits: &[SplitRows], config: &StreamConfig) -> Result<EpochPlan, Stream
 }
 
 /// Whether a dataset's stored neighbour lists are what a model's graphs are taken from.
-pub fn stored_neighbors_suffice(dataset: &Dataset, spec: &GraphSpec) -> bool {
+///
+/// A longer list than the model's holds the model's: its nearest are chosen from it. With edge dropout the lists must be
+/// equal, since an edge's lot is drawn by its place in the list.
+pub fn stored_neighbors_suffice(dataset: &Dataset, spec: &GraphSpec, edge_dropout: f64) -> bool {
     let layout = dataset.layout();
-    layout.neighbors != NeighborStorage::None
-        && layout.graph.cutoff == spec.cutoff
-        && layout.neighbors.limit(&layout.graph) == Some(spec.atom_atom)
+    let Some(limit) = layout.neighbors.limit(&layout.graph) else { return false };
+    let enough = limit == spec.atom_atom || (limit > spec.atom_atom && edge_dropout == 0.0);
+    layout.graph.cutoff == spec.cutoff && enough
 }
 
 /// The example of docs/stream.md, compiled.

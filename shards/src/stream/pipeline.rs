@@ -43,6 +43,7 @@ struct Pick {
     dataset: usize,
     block: Arc<Block>,
     index: usize,
+    epoch: u64,
     position: u64,
 }
 
@@ -56,7 +57,7 @@ impl Shared {
         let stored = datasets
             .iter()
             .zip(&config.datasets)
-            .map(|(d, c)| stored_neighbors_suffice(d, &c.graph))
+            .map(|(d, c)| stored_neighbors_suffice(d, &c.graph, config.edge_dropout))
             .collect();
         Self { config, datasets, splits: Arc::new(splits), mix, stored }
     }
@@ -76,7 +77,7 @@ impl Shared {
             let id = RowId { dataset: pick.task, row: pick.block.first_row() + pick.index as u64 };
             batch.push(id, &row, &entry.transform)?;
             let (graph, stored) = if self.config.edge_dropout > 0.0 {
-                let key = [self.config.seed, cursor.epoch, pick.position];
+                let key = [self.config.seed, pick.epoch, pick.position];
                 let mut rng = KeyedRng::new("edge dropout", &key);
                 let mut drop_edge = || rng.unit() < self.config.edge_dropout;
                 graph_of_row(&row, &entry.graph, self.stored[pick.dataset], Some(&mut drop_edge))?
@@ -115,6 +116,8 @@ impl Pipeline {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(workers)
             .thread_name(|i| format!("loader {i}"))
+            // Without a handler a panic would abort the process; so it drops the batch's channel, which is an error there.
+            .panic_handler(|_| {})
             .build()
             .map_err(|e| failed(e.to_string()))?;
         let (order, batches) = channel::bounded(config.prefetch);
@@ -127,7 +130,12 @@ impl Pipeline {
     }
 
     pub(super) fn next(&mut self) -> Option<BatchResult> {
-        let batch = self.batches.as_ref()?.recv().ok()?;
+        let Ok(batch) = self.batches.as_ref()?.recv() else {
+            self.batches = None;
+            // No more batches: the planner has either finished or panicked.
+            let finished = self.planner.take().is_none_or(|planner| planner.join().is_ok());
+            return (!finished).then(|| Err(StreamError::Worker { what: "the order" }.into()));
+        };
         let stopped = || Err(StreamError::Worker { what: "a batch" }.into());
         let result = batch.recv().unwrap_or_else(|_| stopped());
         if result.is_err() {
@@ -176,17 +184,27 @@ impl Output {
         let _ = self.order.send(result);
     }
 
-    /// Decodes row groups on the pool.
-    fn decode(&self, shared: &Arc<Shared>, dataset: usize, groups: Vec<u32>) -> Vec<PendingBlock> {
-        groups
-            .into_iter()
-            .map(|group| {
-                let (done, block) = channel::bounded(1);
-                let shared = shared.clone();
-                self.pool.spawn_fifo(move || drop(done.send(shared.decode(dataset, group).map(Arc::new))));
-                PendingBlock { group, block }
-            })
-            .collect()
+    /// Decodes row groups on the pool, those of `held` apart.
+    fn decode(
+        &self,
+        shared: &Arc<Shared>,
+        dataset: usize,
+        groups: &[u32],
+        held: &Blocks,
+    ) -> Vec<PendingBlock> {
+        let decode = |&group: &u32| {
+            let (done, block) = channel::bounded(1);
+            match held.get(group) {
+                Some(block) => drop(done.send(Ok(block))),
+                None => {
+                    let shared = shared.clone();
+                    self.pool
+                        .spawn_fifo(move || drop(done.send(shared.decode(dataset, group).map(Arc::new))));
+                }
+            }
+            PendingBlock { group, block }
+        };
+        groups.iter().map(decode).collect()
     }
 }
 
@@ -196,11 +214,22 @@ struct PendingBlock {
     block: Receiver<Result<Arc<Block>, ShardError>>,
 }
 
+/// Decoded row groups, ascending.
+#[derive(Default)]
+struct Blocks(Vec<(u32, Arc<Block>)>);
+
+impl Blocks {
+    fn get(&self, group: u32) -> Option<Arc<Block>> {
+        let index = self.0.binary_search_by_key(&group, |(group, _)| *group).ok()?;
+        Some(self.0[index].1.clone())
+    }
+}
+
 /// Decoded row groups of one dataset's window, and those of the next window on their way.
 #[derive(Default)]
 struct WindowCache {
     current: Option<WindowId>,
-    blocks: Vec<(u32, Arc<Block>)>,
+    blocks: Blocks,
     ahead: Option<(WindowId, Vec<PendingBlock>)>,
 }
 
@@ -218,24 +247,23 @@ impl WindowCache {
         }
         let pending = match self.ahead.take() {
             Some((ahead, pending)) if ahead == id => pending,
-            _ => output.decode(shared, dataset, sequence.window_groups(dataset, id)),
+            _ => output.decode(shared, dataset, &sequence.window_groups(dataset, id), &self.blocks),
         };
-        self.blocks.clear();
+        let mut blocks = Blocks::default();
         for PendingBlock { group, block } in pending {
             let block = block.recv().map_err(|_| StreamError::Worker { what: "a row group" })??;
-            self.blocks.push((group, block));
+            blocks.0.push((group, block));
         }
+        self.blocks = blocks;
         self.current = Some(id);
-        self.ahead = sequence
-            .next_window(dataset, id)
-            .map(|next| (next, output.decode(shared, dataset, sequence.window_groups(dataset, next))));
+        self.ahead = sequence.next_window(dataset, id).map(|next| {
+            (next, output.decode(shared, dataset, &sequence.window_groups(dataset, next), &self.blocks))
+        });
         Ok(())
     }
 
     fn block(&self, place: Place) -> Result<Arc<Block>, ShardError> {
-        let found = self.blocks.binary_search_by_key(&place.group, |(group, _)| *group);
-        let index = found.map_err(|_| StreamError::Worker { what: "a window" })?;
-        Ok(self.blocks[index].1.clone())
+        Ok(self.blocks.get(place.group).ok_or(StreamError::Worker { what: "a window" })?)
     }
 }
 
@@ -252,7 +280,9 @@ fn plan_epoch(shared: &Arc<Shared>, output: &Output, epoch: u64, position: u64) 
         let cache = &mut caches[dataset];
         let block = cache.enter(shared, output, &sequence, dataset, window).and_then(|()| cache.block(place));
         match block {
-            Ok(block) => picks.push(Pick { task, dataset, block, index: place.index as usize, position }),
+            Ok(block) => {
+                picks.push(Pick { task, dataset, block, index: place.index as usize, epoch, position })
+            }
             Err(error) => {
                 output.fail(error);
                 return false;
@@ -288,7 +318,7 @@ fn plan_sequential(shared: &Arc<Shared>, output: &Output, task: u32) {
             Err(error) => return output.fail(error),
         };
         held = Some((place.group, block.clone()));
-        picks.push(Pick { task, dataset: 0, block, index: place.index as usize, position });
+        picks.push(Pick { task, dataset: 0, block, index: place.index as usize, epoch: 0, position });
         if picks.len() == shared.config.batch_size || position + 1 == total {
             let cursor = Cursor { epoch: 0, position: position + 1 };
             if !output.submit(shared, std::mem::take(&mut picks), cursor) {

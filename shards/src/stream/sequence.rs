@@ -104,11 +104,11 @@ impl Sequence {
         let (number, within) = (k / split.len(), k % split.len());
         let (seed, epoch, size) = (self.seed, self.epoch, self.window);
         let slot = &mut self.tracks[dataset];
-        if slot.as_ref().is_none_or(|t| t.number != number) {
+        slot.take_if(|track| track.number != number);
+        let track = slot.get_or_insert_with(|| {
             let pass = Pass::new(split, seed, dataset as u64, epoch, number, size);
-            *slot = Some(Track { number, pass, window: usize::MAX, places: Arc::new([]) });
-        }
-        let Some(track) = slot else { unreachable!("filled just above") };
+            Track { number, pass, window: usize::MAX, places: Arc::new([]) }
+        });
         let (window, at) = track.pass.locate(within);
         if track.window != window {
             track.places = track.pass.shuffled(split, window);

@@ -17,8 +17,9 @@ use crate::layout::Layout;
 use crate::manifest::{DatasetHeader, FILE_NAME, Manifest, SourceFile, write_durably};
 use crate::reader::Dataset;
 use crate::rejects;
-use crate::schema::SCHEMA_VERSION;
+use crate::schema::{self, SCHEMA_VERSION};
 use crate::splits::{self, SplitDefinition};
+use crate::verify::hash_file;
 
 const PROGRESS: &str = ".progress";
 
@@ -28,6 +29,8 @@ pub struct DatasetWriter {
     dir: PathBuf,
     plan: Plan,
     finished: BTreeMap<u32, UnitRecord>,
+    /// Held as long as the writer lives.
+    _lock: DirLock,
 }
 
 /// What a resumed conversion must agree on with the interrupted one.
@@ -57,6 +60,9 @@ impl DatasetWriter {
         let plan = Plan { tool: tool.to_string(), header, layout, units };
         let refuse =
             |problem: &str| Err(ShardError::Output { dir: dir.clone(), problem: problem.to_string() });
+        check_layout(&dir, &plan.layout)?;
+        fs::create_dir_all(&dir).map_err(io_error("create", &dir))?;
+        let lock = DirLock::take(&dir)?;
         if dir.join(FILE_NAME).exists() {
             return refuse("holds a finished dataset already; choose another directory or remove this one");
         }
@@ -77,17 +83,21 @@ impl DatasetWriter {
             }
             finished = read_records(&progress, plan.units.len())?;
         } else {
-            let occupied = fs::read_dir(&dir).is_ok_and(|mut entries| entries.next().is_some());
-            if occupied {
+            if holds_files(&dir)? {
                 return refuse("holds other files; choose an empty or new directory");
             }
             for new in [dir.join("data"), dir.join("splits"), progress.clone()] {
                 fs::create_dir_all(&new).map_err(io_error("create", &new))?;
             }
-            let text = serde_json::to_string_pretty(&plan).unwrap_or_default();
+            let failed = |e: serde_json::Error| ShardError::Io {
+                action: "write",
+                path: plan_path.clone(),
+                source: e.into(),
+            };
+            let text = serde_json::to_string_pretty(&plan).map_err(failed)?;
             write_durably(&plan_path, text.as_bytes())?;
         }
-        Ok(Self { dir, plan, finished })
+        Ok(Self { dir, plan, finished, _lock: lock })
     }
 
     /// The record of a unit that an earlier run finished.
@@ -97,7 +107,11 @@ impl DatasetWriter {
 
     /// Starts writing a unit. Units may be written at the same time by several threads.
     pub fn unit(&self, unit: u32) -> Result<UnitWriter<'_>, ShardError> {
-        let name = self.plan.units.get(unit as usize).map_or("", String::as_str);
+        let unplanned = || ShardError::Output {
+            dir: self.dir.clone(),
+            problem: format!("unit {unit} is not planned; there are {}", self.plan.units.len()),
+        };
+        let name = self.plan.units.get(unit as usize).ok_or_else(unplanned)?;
         UnitWriter::create(
             &self.dir,
             &self.plan.layout,
@@ -113,11 +127,22 @@ impl DatasetWriter {
         records: Vec<UnitRecord>,
         make_splits: impl FnOnce(&Dataset) -> Result<Vec<SplitDefinition>, ShardError>,
     ) -> Result<Manifest, ShardError> {
+        if records.len() != self.plan.units.len() {
+            let problem = format!("{} of {} units are finished", records.len(), self.plan.units.len());
+            return Err(ShardError::Output { dir: self.dir, problem });
+        }
         let mut parts: Vec<_> = records.iter().filter_map(|r| r.part.clone()).collect();
         parts.sort_by_key(|p| p.unit);
         let mut sources: Vec<SourceFile> = records.iter().flat_map(|r| r.sources.clone()).collect();
         sources.sort();
         sources.dedup();
+        if let Some(pair) = sources.windows(2).find(|pair| pair[0].name == pair[1].name) {
+            let problem = format!(
+                "`{}` changed while it was converted; remove the directory and convert again",
+                pair[0].name
+            );
+            return Err(ShardError::Output { dir: self.dir, problem });
+        }
         let rejected: Vec<Reject> = records.into_iter().flat_map(|r| r.rejects).collect();
         let manifest = Manifest {
             schema_version: SCHEMA_VERSION,
@@ -129,21 +154,76 @@ impl DatasetWriter {
             atoms: parts.iter().map(|p| p.atoms).sum(),
             parts,
             rejects: unit::count_rejects(rejected.iter()),
+            rejects_blake3: None,
             splits: BTreeMap::new(),
             hash: String::new(),
         };
         let dataset = Dataset::assemble(self.dir.clone(), manifest);
         let definitions = make_splits(&dataset)?;
         let records = splits::measure_and_write(&dataset, definitions)?;
-        if !rejected.is_empty() {
-            rejects::write(&self.dir, &rejected)?;
-        }
         let mut manifest = dataset.into_manifest();
+        if !rejected.is_empty() {
+            manifest.rejects_blake3 = Some(rejects::write(&self.dir, &rejected)?);
+        }
         manifest.splits = records;
         manifest.write(&self.dir)?;
-        let progress = self.dir.join(PROGRESS);
-        fs::remove_dir_all(&progress).map_err(io_error("remove", &progress))?;
+        // The dataset is complete; what may be left of this folder does no harm.
+        let _ = fs::remove_dir_all(self.dir.join(PROGRESS));
         Ok(manifest)
+    }
+}
+
+/// Whether a directory holds anything but what a conversion makes before its plan.
+fn holds_files(dir: &Path) -> Result<bool, ShardError> {
+    let ours = ["data", "splits", PROGRESS];
+    for entry in fs::read_dir(dir).map_err(io_error("list", dir))? {
+        let path = entry.map_err(io_error("list", dir))?.path();
+        let empty =
+            || fs::read_dir(&path).is_ok_and(|inner| inner.flatten().all(|e| e.file_name() == "plan.tmp"));
+        if !ours.iter().any(|name| path.ends_with(name)) || !empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Rules that the columns rely on.
+fn check_layout(dir: &Path, layout: &Layout) -> Result<(), ShardError> {
+    let refuse = |problem: String| Err(ShardError::Output { dir: dir.to_path_buf(), problem });
+    if layout.row_group_rows == 0 {
+        return refuse("row groups of 0 rows; at least 1 is needed".into());
+    }
+    if layout.neighbors.limit(&layout.graph).is_some_and(|limit| limit > u32::from(u16::MAX)) {
+        return refuse(
+            "more than 65535 stored neighbours an atom; lower the number, or convert with --neighbors none"
+                .into(),
+        );
+    }
+    for (k, target) in layout.targets.iter().enumerate() {
+        if schema::is_reserved(&target.name) || layout.targets[..k].iter().any(|t| t.name == target.name) {
+            return refuse(format!("target `{}` has the name of another column", target.name));
+        }
+    }
+    Ok(())
+}
+
+/// Keeps other writers out of a dataset's directory; the system lets go of it when the process ends, however that is.
+#[derive(Debug)]
+pub(crate) struct DirLock(#[allow(dead_code, reason = "held, not read")] fs::File);
+
+impl DirLock {
+    pub(crate) fn take(dir: &Path) -> Result<Self, ShardError> {
+        let file = fs::File::open(dir).map_err(io_error("open", dir))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self(file)),
+            Err(fs::TryLockError::WouldBlock) => Err(ShardError::Output {
+                dir: dir.to_path_buf(),
+                problem: "another jmp-ingest is writing here; wait for it or choose another directory".into(),
+            }),
+            Err(fs::TryLockError::Error(source)) => {
+                Err(ShardError::Io { action: "lock", path: dir.to_path_buf(), source })
+            }
+        }
     }
 }
 
@@ -163,7 +243,7 @@ fn read_records(progress: &Path, units: usize) -> Result<BTreeMap<u32, UnitRecor
         let Ok(record) = serde_json::from_slice::<UnitRecord>(&text) else { continue };
         let whole = record.part.as_ref().is_none_or(|part| {
             let file = progress.with_file_name("data").join(&part.file);
-            fs::metadata(&file).is_ok_and(|m| m.len() == part.bytes)
+            hash_file(&file).is_ok_and(|found| found == part.blake3)
         });
         if whole {
             finished.insert(unit, record);

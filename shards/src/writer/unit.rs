@@ -15,7 +15,7 @@ use super::columns::Columns;
 use crate::error::{ShardError, io_error, parquet_error};
 use crate::graph::{Geometry, GraphCounts, NeighborList, StructureGraph};
 use crate::layout::Layout;
-use crate::manifest::{PartRecord, SourceFile, rename_durably, write_durably};
+use crate::manifest::{PartRecord, SourceFile, part_file, rename_durably, write_durably};
 use crate::schema::{self, CHECKSUM_KEY};
 use crate::structure::Structure;
 
@@ -68,7 +68,7 @@ impl<'a> UnitWriter<'a> {
         name: &str,
         record_path: PathBuf,
     ) -> Result<Self, ShardError> {
-        let path = dir.join("data").join(format!("part-{unit:05}.parquet"));
+        let path = dir.join("data").join(part_file(unit));
         let temporary = path.with_extension("parquet.tmp");
         let file = File::create(&temporary).map_err(io_error("create", &temporary))?;
         let schema = schema::arrow_schema(layout);
@@ -105,17 +105,18 @@ impl<'a> UnitWriter<'a> {
     /// Checks a structure, counts its graphs, finds its neighbours and stores it.
     ///
     /// # Errors
-    /// [`ShardError::Structure`] and [`ShardError::Graph`] concern this structure alone: nothing of it was stored, and the
+    /// [`ShardError::Structure`], [`ShardError::Graph`] and [`ShardError::FarNeighbor`] concern this structure alone: nothing of it was stored, and the
     /// writer goes on after the caller has decided to [`UnitWriter::reject`] it. Other errors end the unit.
     pub fn push(&mut self, structure: &Structure) -> Result<(), ShardError> {
         let refused = |fault| ShardError::Structure { id: structure.id.clone(), fault };
         structure.check().map_err(refused)?;
+        let (expected, found) = (self.layout.targets.len(), structure.targets.len());
+        if expected != found {
+            return Err(refused(crate::structure::Fault::Targets { expected, found }));
+        }
         let (counts, neighbors) = self.geometry(structure)?;
         let stored = self.columns.push(structure, &counts, neighbors.as_ref());
-        stored.ok_or_else(|| ShardError::Graph {
-            id: structure.id.clone(),
-            source: crate::graph::GraphError::Shift { atom: 0, shift: 512.0 },
-        })?;
+        stored.ok_or_else(|| ShardError::FarNeighbor { id: structure.id.clone() })?;
         self.rows += 1;
         self.atoms += structure.atoms() as u64;
         if self.columns.rows() == self.layout.row_group_rows as usize {
@@ -188,7 +189,12 @@ impl<'a> UnitWriter<'a> {
         let record_path = self.record_path.clone();
         let part = self.close()?;
         let record = UnitRecord { part, rejects, sources };
-        let text = serde_json::to_string(&record).unwrap_or_default();
+        let failed = |e: serde_json::Error| ShardError::Io {
+            action: "write",
+            path: record_path.clone(),
+            source: e.into(),
+        };
+        let text = serde_json::to_string(&record).map_err(failed)?;
         write_durably(&record_path, text.as_bytes())?;
         Ok(record)
     }
@@ -210,7 +216,7 @@ impl<'a> UnitWriter<'a> {
         Ok(Some(PartRecord {
             unit: self.unit,
             source: self.name,
-            file: format!("part-{:05}.parquet", self.unit),
+            file: part_file(self.unit),
             rows: self.rows,
             atoms: self.atoms,
             bytes,
