@@ -58,7 +58,7 @@ fn stored_neighbours_are_the_computed_ones() {
     let dir = tempfile::tempdir().unwrap();
     let structures: Vec<Structure> = (0..8).map(full).map(|s| Structure { targets: vec![], ..s }).collect();
     let out = dir.path().join("set");
-    write(&out, &layout(), &[structures.clone()], 1);
+    write(&out, &layout(), std::slice::from_ref(&structures), 1);
     let dataset = Dataset::open(&out).unwrap();
     let spec = dataset.layout().graph;
     let block = dataset.read(&dataset.row_groups()[0], shards::reader::Columns::all()).unwrap();
@@ -217,7 +217,7 @@ fn statistics_equal_plain_arithmetic() {
         let moment: f64 = structures
             .iter()
             .map(|s| {
-                let count = s.atomic_numbers.iter().filter(|&&a| a == z).count() as f64;
+                let count = f64::from(s.atomic_numbers.iter().map(|&a| u32::from(a == z)).sum::<u32>());
                 count * (s.energy.unwrap() - label.reference.of(&s.atomic_numbers).unwrap())
             })
             .sum();
@@ -247,14 +247,16 @@ fn a_killed_start_can_be_repeated() {
     let other = dir.path().join("other");
     fs::create_dir_all(&other).unwrap();
     fs::write(other.join("thesis.tex"), "mine").unwrap();
-    let error = DatasetWriter::create(&other, "test", header(), layout(), vec!["u0".into()], true).unwrap_err();
+    let error =
+        DatasetWriter::create(&other, "test", header(), layout(), vec!["u0".into()], true).unwrap_err();
     assert!(error.to_string().contains("holds other files"), "{error}");
 }
 
 #[test]
 fn a_second_writer_is_kept_out() {
     let dir = tempfile::tempdir().unwrap();
-    let create = || DatasetWriter::create(dir.path().join("set"), "test", header(), layout(), vec!["u0".into()], true);
+    let create =
+        || DatasetWriter::create(dir.path().join("set"), "test", header(), layout(), vec!["u0".into()], true);
     let first = create().unwrap();
     assert!(create().unwrap_err().to_string().contains("another jmp-ingest is writing here"));
     drop(first);
@@ -322,6 +324,7 @@ fn a_lying_manifest_is_refused() {
     told.layout.row_group_rows = 3;
     told.write(&out).unwrap();
     let dataset = Dataset::open(&out).unwrap();
-    let error = dataset.read(&dataset.row_groups()[0], shards::reader::Columns::all()).unwrap_err().to_string();
+    let error =
+        dataset.read(&dataset.row_groups()[0], shards::reader::Columns::all()).unwrap_err().to_string();
     assert!(error.contains("row groups: expected 2 of 3 rows"), "{error}");
 }

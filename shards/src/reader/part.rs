@@ -11,6 +11,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
+use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 
 use super::RowGroup;
@@ -226,7 +227,7 @@ fn check_row_groups(
             format!("{} of other sizes", groups.len()),
         ));
     }
-    for column in groups.iter().flat_map(|g| g.columns()) {
+    for column in groups.iter().flat_map(RowGroupMetaData::columns) {
         let start = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
         let end = start
             .checked_add(column.compressed_size())

@@ -194,13 +194,11 @@ impl Output {
     ) -> Vec<PendingBlock> {
         let decode = |&group: &u32| {
             let (done, block) = channel::bounded(1);
-            match held.get(group) {
-                Some(block) => drop(done.send(Ok(block))),
-                None => {
-                    let shared = shared.clone();
-                    self.pool
-                        .spawn_fifo(move || drop(done.send(shared.decode(dataset, group).map(Arc::new))));
-                }
+            if let Some(block) = held.get(group) {
+                drop(done.send(Ok(block)));
+            } else {
+                let shared = shared.clone();
+                self.pool.spawn_fifo(move || drop(done.send(shared.decode(dataset, group).map(Arc::new))));
             }
             PendingBlock { group, block }
         };
@@ -281,7 +279,7 @@ fn plan_epoch(shared: &Arc<Shared>, output: &Output, epoch: u64, position: u64) 
         let block = cache.enter(shared, output, &sequence, dataset, window).and_then(|()| cache.block(place));
         match block {
             Ok(block) => {
-                picks.push(Pick { task, dataset, block, index: place.index as usize, epoch, position })
+                picks.push(Pick { task, dataset, block, index: place.index as usize, epoch, position });
             }
             Err(error) => {
                 output.fail(error);
