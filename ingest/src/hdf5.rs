@@ -1,5 +1,7 @@
 //! HDF5 files, through the crate `hdf5-pure`.
 
+pub mod links;
+
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -273,6 +275,11 @@ impl Dataset {
                 self.file.bytes
             ))),
         }
+    }
+
+    /// An error that says what was expected of this dataset and what was found.
+    pub fn malformed(&self, expected: &str, found: &str) -> IngestError {
+        self.error(format!("expected {expected}, found {found}"))
     }
 
     fn problem(&self, error: &LibraryError) -> IngestError {

@@ -322,9 +322,8 @@ impl<'a> Machine<'a> {
 
     fn new_object(&mut self, class: Value, args: Value) -> Result<Value, Refusal> {
         match self.node(class) {
-            Some(Node::Global(global @ Global::Inert)) if self.tuple(args)?.is_empty() => {
-                let class = *global;
-                self.add(Node::Object { class, state: Value::None })
+            Some(Node::Global(Global::Inert)) if self.tuple(args)?.is_empty() => {
+                self.add(Node::Object(Value::None))
             }
             _ => Err(self.unexpected("an inert record class without arguments", class)),
         }
@@ -364,13 +363,13 @@ impl<'a> Machine<'a> {
     /// BUILD: the state of an object.
     fn build(&mut self, target: Value, state: Value) -> Result<(), Refusal> {
         match self.node(target) {
-            Some(Node::Object { .. }) => {
+            Some(Node::Object(_)) => {
                 // A pair is (`__dict__`, slots); only the first half carries attributes.
                 let state = match self.node(state) {
                     Some(Node::Tuple(pair)) if pair.len() == 2 => pair[0],
                     _ => state,
                 };
-                if let Some(Node::Object { state: slot, .. }) = self.node_mut(target) {
+                if let Some(Node::Object(slot)) = self.node_mut(target) {
                     *slot = state;
                 }
                 Ok(())

@@ -78,7 +78,7 @@ impl Node<'_> {
             Self::List(_) => "a list",
             Self::Dict(_) => "a dict",
             Self::Global(_) => "a class or function",
-            Self::Object { .. } => "a record",
+            Self::Object(_) => "a record",
             Self::NumpyDtype(_) => "a numpy dtype",
             Self::Storage(_) | Self::StorageView { .. } => "a tensor's storage",
             Self::Tensor(_) => "a tensor",
@@ -141,7 +141,7 @@ impl<'a> Decoded<'a> {
             Some(Node::Bytes(blob)) => Item::Bytes(blob.as_slice()),
             Some(Node::Tuple(items) | Node::List(items)) => Item::Sequence(items),
             Some(Node::Dict(entries)) => Item::Dict(entries),
-            Some(Node::Object { state, .. }) => Item::Object(*state),
+            Some(Node::Object(state)) => Item::Object(*state),
             Some(Node::Array(array)) => Item::Array(array),
             _ => Item::Opaque,
         }

@@ -1,0 +1,189 @@
+//! `jmp-ingest convert`: a source dataset → a directory of shards.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ingest::IngestError;
+use ingest::convert::{Outcome, Settings, convert};
+use ingest::formats::{EnergyKind, Format, Options, open};
+use ingest::input::Input;
+use shards::NeighborStorage;
+use shards::units::ConstantSet;
+
+use super::{counted, human_bytes, say_splits};
+use crate::console::Console;
+
+const EXAMPLES: &str = "\
+Examples:
+  jmp-ingest convert --dataset ani1x --input ani1x-release.h5 --output shards/ani1x
+  jmp-ingest convert --dataset oc20 --input train=s2ef/200k/train val_id=s2ef/all/val_id --output shards/oc20
+  jmp-ingest convert --dataset oc22 --input s2ef-total --output shards/oc22 --jobs 16
+  jmp-ingest convert --dataset rmd17 --input rmd17/npz_data/rmd17_aspirin.npz --output shards/aspirin
+  jmp-ingest convert --dataset rmd17 --input train_01=a.npz test_01=b.npz --output shards/ethanol
+
+A directory is searched for the format's files; its sub-directories named train, val, test, val_id, … become splits.
+Stopped by Ctrl-C or killed, a conversion keeps its finished units: repeat the command with --resume.";
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// What the input is: oc20, oc22, ani1x, transition1x or rmd17.
+    #[arg(long, value_name = "NAME")]
+    dataset: Format,
+    /// Files or directories, each with or without the split that it makes up. Only read.
+    #[arg(long, value_name = "[SPLIT=]PATH", required = true, num_args = 1..)]
+    input: Vec<String>,
+    /// Directory to make; it must be new or empty.
+    #[arg(long, value_name = "DIR")]
+    output: PathBuf,
+    /// Threads [default: one for each processor]. The result does not depend on it.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
+    /// Neighbour lists to store: full, nearest:K or none [default: full for molecules, none for slabs].
+    #[arg(long, value_name = "WHICH")]
+    neighbors: Option<NeighborStorage>,
+    /// Leave out up to this many unusable structures; each is listed in rejects.parquet.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    max_rejects: u64,
+    /// Continue an interrupted conversion.
+    #[arg(long)]
+    resume: bool,
+    /// OC20: what the files' energies are, total or referenced; they do not say it themselves.
+    #[arg(long, value_name = "KIND", default_value = "total", value_parser = parse_energy)]
+    energy: EnergyKind,
+    /// Constants for hartree and kcal/mol: ase2014, codata2018 or jmp.
+    #[arg(long, value_name = "SET", default_value = "ase2014", value_parser = parse_constants)]
+    constants: ConstantSet,
+    /// ANI-1x: level of theory, the prefix of its datasets' names.
+    #[arg(long, value_name = "NAME", default_value = "wb97x_dz")]
+    level: String,
+    /// ANI-1x: keep formulas of fewer than four atoms, which JMP leaves out.
+    #[arg(long)]
+    keep_small: bool,
+    /// rMD17, whole file: rows of JMP's training and validation sets together.
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    train_total: u64,
+    /// Seed of the splits drawn at conversion (ANI-1x, rMD17).
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    seed: u32,
+    /// Narrow positions and forces to 32 bits.
+    #[arg(long)]
+    f32: bool,
+}
+
+fn parse_energy(text: &str) -> Result<EnergyKind, String> {
+    match text {
+        "total" => Ok(EnergyKind::Total),
+        "referenced" => Ok(EnergyKind::Referenced),
+        _ => Err("expected total or referenced".to_owned()),
+    }
+}
+
+fn parse_constants(text: &str) -> Result<ConstantSet, String> {
+    match text {
+        "ase2014" => Ok(ConstantSet::Ase2014),
+        "codata2018" => Ok(ConstantSet::Codata2018),
+        "jmp" => Ok(ConstantSet::Jmp),
+        _ => Err("expected ase2014, codata2018 or jmp".to_owned()),
+    }
+}
+
+/// Runs the subcommand.
+pub(crate) fn run(args: &Args, console: Console) -> anyhow::Result<()> {
+    let inputs: Vec<Input> = args.input.iter().map(|text| Input::parse(text)).collect();
+    let options = Options {
+        energy: args.energy,
+        constants: args.constants,
+        level: args.level.clone(),
+        keep_small: args.keep_small,
+        train_total: args.train_total,
+        seed: args.seed,
+        narrow: args.f32,
+    };
+    let source = open(args.dataset, &inputs, &options)?;
+    let total = source.units().iter().map(|u| u.structures).sum();
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let settings = Settings {
+        output: args.output.clone(),
+        jobs: args.jobs.map_or(processors, usize::from),
+        neighbors: args.neighbors,
+        max_rejects: args.max_rejects,
+        resume: args.resume,
+    };
+    let stop = stop_on_signal()?;
+    let display = console.progress(&source.header().name, total);
+    let result = convert(source.as_ref(), &settings, &display, &stop);
+    display.close();
+    let outcome = result.map_err(|error| explain(error, args))?;
+    report(console, &args.output, &outcome, display.rate());
+    Ok(())
+}
+
+/// A flag that Ctrl-C sets; a second Ctrl-C ends the program at once.
+fn stop_on_signal() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(1);
+        }
+    })?;
+    Ok(stop)
+}
+
+fn explain(error: IngestError, args: &Args) -> anyhow::Error {
+    match error {
+        IngestError::Interrupted => {
+            anyhow::anyhow!(
+                "interrupted; finished units are kept in {}: repeat the command with --resume",
+                args.output.display()
+            )
+        }
+        other => other.into(),
+    }
+}
+
+fn report(console: Console, output: &std::path::Path, outcome: &Outcome, rate: f64) {
+    let manifest = &outcome.manifest;
+    for warning in &outcome.warnings {
+        console.warn(warning);
+    }
+    let bytes: u64 = manifest.parts.iter().map(|p| p.bytes).sum();
+    console.say(&format!(
+        "{}: {} structures, {} atoms, {} in {}, {rate:.0} structures a second",
+        manifest.dataset.name,
+        manifest.rows,
+        manifest.atoms,
+        human_bytes(bytes),
+        counted(manifest.parts.len(), "part"),
+    ));
+    if outcome.resumed_units > 0 {
+        console.say(&format!("  {} finished by an earlier run", counted(outcome.resumed_units, "unit")));
+    }
+    for (code, count) in &manifest.rejects {
+        console.say(&format!("  left out: {count} ({code}), listed in rejects.parquet"));
+    }
+    say_splits(console, manifest);
+    console.say(&format!(
+        "written to {}; check it with: jmp-ingest verify {}",
+        output.display(),
+        output.display()
+    ));
+    let splits: serde_json::Map<String, serde_json::Value> =
+        manifest.splits.iter().map(|(name, split)| (name.clone(), split.rows.into())).collect();
+    console.result(&serde_json::json!({
+        "dataset": manifest.dataset.name,
+        "output": output,
+        "structures": manifest.rows,
+        "atoms": manifest.atoms,
+        "parts": manifest.parts.len(),
+        "bytes": bytes,
+        "left_out": manifest.rejects,
+        "splits": splits,
+        "structures_per_second": rate,
+        "warnings": outcome.warnings,
+        "manifest_hash": manifest.hash,
+    }));
+}

@@ -1,0 +1,55 @@
+//! What each dataset is: level of theory, licence, graphs.
+
+use std::collections::BTreeMap;
+
+use shards::graph::GraphSpec;
+use shards::units::{ConstantSet, Constants};
+use shards::{DatasetHeader, FloatWidth, Layout, NeighborStorage};
+
+use super::Format;
+
+/// Rows of a row group, so that it unpacks to some megabytes.
+const MOLECULE_ROWS: u32 = 5000;
+const SLAB_ROWS: u32 = 1000;
+
+/// The header of a dataset without choices. `constants` is for sources that are not in eV.
+pub(super) fn header(format: Format, constants: Option<ConstantSet>) -> DatasetHeader {
+    let (domain, level, licence) = match format {
+        Format::Oc20 => ("surfaces", "RPBE, PAW (VASP)", "CC-BY-4.0"),
+        Format::Oc22 => ("surfaces", "PBE+U, PAW (VASP)", "CC-BY-4.0"),
+        Format::Ani1x => {
+            ("molecules", "wB97X/6-31G(d)", "see the record of the download (figshare 18112775)")
+        }
+        Format::Transition1x => {
+            ("molecules", "wB97x/6-31G(d)", "see the record of the download (figshare 36035789)")
+        }
+        Format::Rmd17 => ("molecules", "PBE/def2-SVP", "CC0-1.0"),
+    };
+    DatasetHeader {
+        name: format.name().to_owned(),
+        domain: domain.to_owned(),
+        level_of_theory: level.to_owned(),
+        licence: licence.to_owned(),
+        constants: constants.map(Constants::of),
+        choices: BTreeMap::new(),
+    }
+}
+
+/// Columns and graphs (cutoff in Å and neighbours as JMP uses them, FORMATS: training semantics, §14.4).
+///
+/// Molecules carry the whole neighbour list. Slabs carry none by default: with up to 1000 neighbours an atom within 12 Å the
+/// list is many times larger than everything else in the row.
+pub(super) fn layout(format: Format, float: FloatWidth) -> Layout {
+    let (cutoff, neighbors, row_group_rows, storage) = match format {
+        Format::Oc20 | Format::Oc22 => (12.0, 30, SLAB_ROWS, NeighborStorage::None),
+        Format::Ani1x | Format::Transition1x => (8.0, 30, MOLECULE_ROWS, NeighborStorage::Full),
+        Format::Rmd17 => (7.0, 100, MOLECULE_ROWS, NeighborStorage::Full),
+    };
+    Layout {
+        float,
+        targets: vec![],
+        graph: GraphSpec::new(cutoff, neighbors),
+        neighbors: storage,
+        row_group_rows,
+    }
+}

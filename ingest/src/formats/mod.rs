@@ -1,0 +1,129 @@
+//! The datasets that are read, one file each. A new one adds a file, a name in [`Format`] and a line in [`open`].
+
+mod ani1x;
+mod description;
+mod pyg_lmdb;
+mod pyg_record;
+mod rmd17;
+mod transition1x;
+
+use std::str::FromStr;
+
+use shards::units::ConstantSet;
+
+use crate::error::IngestError;
+use crate::input::Input;
+use crate::source::Source;
+
+/// A dataset that is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Open Catalyst 2020, S2EF: LMDB of torch_geometric records.
+    Oc20,
+    /// Open Catalyst 2022, S2EF-Total: likewise.
+    Oc22,
+    /// ANI-1x: the released HDF5, or LMDB made from it.
+    Ani1x,
+    /// Transition-1x: the released HDF5, or LMDB made from it.
+    Transition1x,
+    /// Revised MD17: npz.
+    Rmd17,
+}
+
+impl Format {
+    /// All of them, in the order in which help texts list them.
+    pub const ALL: [Self; 5] = [Self::Oc20, Self::Oc22, Self::Ani1x, Self::Transition1x, Self::Rmd17];
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Oc20 => "oc20",
+            Self::Oc22 => "oc22",
+            Self::Ani1x => "ani1x",
+            Self::Transition1x => "transition1x",
+            Self::Rmd17 => "rmd17",
+        }
+    }
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = Self::ALL.map(Self::name);
+        Self::ALL
+            .into_iter()
+            .find(|f| f.name() == text)
+            .ok_or_else(|| format!("known are {}", known.join(", ")))
+    }
+}
+
+/// Which energy an OC20 file holds; the file does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EnergyKind {
+    /// The DFT total energy.
+    #[default]
+    Total,
+    /// The energy relative to the bare slab and the gas-phase adsorbate.
+    Referenced,
+}
+
+impl EnergyKind {
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Total => "total",
+            Self::Referenced => "referenced",
+        }
+    }
+}
+
+/// Choices that a user may make; a format ignores those that are not its own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// What OC20's energies are.
+    pub energy: EnergyKind,
+    /// Constants for sources in hartree or kcal/mol.
+    pub constants: ConstantSet,
+    /// ANI-1x: level of theory, the prefix of its dataset names.
+    pub level: String,
+    /// ANI-1x: keep formulas of fewer than four atoms.
+    pub keep_small: bool,
+    /// rMD17: rows of JMP's training and validation sets together.
+    pub train_total: u64,
+    /// Seed of the splits that are drawn at conversion.
+    pub seed: u32,
+    /// Narrow positions and forces to 32 bits.
+    pub narrow: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            energy: EnergyKind::Total,
+            constants: ConstantSet::Ase2014,
+            level: "wb97x_dz".to_owned(),
+            keep_small: false,
+            train_total: 1000,
+            seed: 42,
+            narrow: false,
+        }
+    }
+}
+
+/// Opens a dataset.
+///
+/// # Errors
+/// When an input does not exist or is not of the format.
+pub fn open(format: Format, inputs: &[Input], options: &Options) -> Result<Box<dyn Source>, IngestError> {
+    let lmdb = |inputs| Ok(Box::new(pyg_lmdb::PygLmdb::open(format, inputs, options)?) as Box<dyn Source>);
+    match format {
+        Format::Oc20 | Format::Oc22 => lmdb(inputs),
+        Format::Ani1x | Format::Transition1x if inputs.iter().all(|i| pyg_lmdb::is_lmdb(&i.path)) => {
+            lmdb(inputs)
+        }
+        Format::Transition1x => Ok(Box::new(transition1x::Transition1x::open(inputs, options)?)),
+        Format::Ani1x => Ok(Box::new(ani1x::Ani1x::open(inputs, options)?)),
+        Format::Rmd17 => Ok(Box::new(rmd17::Rmd17::open(inputs, options)?)),
+    }
+}

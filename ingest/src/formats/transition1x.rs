@@ -1,0 +1,232 @@
+//! Transition-1x as released: `data/<formula>/<reaction>` with the images of a path, in eV and Å, and the groups `train`, `val`
+//! and `test` that link to them (FORMATS §4).
+//!
+//! The frames are JMP's: the images of each reaction, without its three end points, which have groups of their own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use shards::{DatasetHeader, FloatWidth, Floats, Layout, Structure};
+
+use super::{Format, Options, description};
+use crate::error::{IngestError, input_error};
+use crate::hdf5::links::{Link, Links};
+use crate::hdf5::{Group, Hdf5, Numbers};
+use crate::input::{Input, files};
+use crate::source::{Members, Sink, Source, SplitPlan, Unit};
+
+const ENERGY: &str = "wB97x_6-31G(d).energy";
+const FORCES: &str = "wB97x_6-31G(d).forces";
+const SPLITS: [&str; 3] = ["train", "val", "test"];
+/// A unit is closed by the reaction that brings it to this many frames.
+const UNIT_ROWS: u64 = 20_000;
+
+/// The opened file.
+pub(super) struct Transition1x {
+    header: DatasetHeader,
+    layout: Layout,
+    units: Vec<Unit>,
+    /// Reactions of each unit.
+    members: Vec<Vec<Reaction>>,
+    splits: Vec<SplitPlan>,
+    without_split: usize,
+}
+
+/// A group that is read.
+struct Reaction {
+    /// `<formula>_<reaction>`: numbers may repeat between formulas.
+    name: String,
+    rows: u64,
+    group: Group,
+}
+
+impl Transition1x {
+    pub(super) fn open(inputs: &[Input], options: &Options) -> Result<Self, IngestError> {
+        let found = files(inputs, &["h5", "hdf5"])?;
+        let [file] = found.as_slice() else {
+            return Err(input_error(
+                &inputs[0].path,
+                format!("Transition-1x is one HDF5 file, found {}", found.len()),
+            ));
+        };
+        let hdf5 = Hdf5::open(&file.path)?;
+        let groups = hdf5.root().groups()?;
+        let Some((_, data)) = groups.iter().find(|g| g.0 == "data") else {
+            return Err(IngestError::Missing {
+                path: file.path.clone(),
+                place: "the file".to_owned(),
+                key: "data".to_owned(),
+                known: groups.into_iter().map(|g| g.0).collect(),
+            });
+        };
+        let (reactions, float) = reactions(data)?;
+        let named = split_members(&file.path, &groups)?;
+        let covered: BTreeSet<&String> = named.values().flatten().collect();
+        let without_split = reactions.iter().filter(|r| !covered.contains(&r.name)).count();
+        let splits = named.into_iter().map(split_plan).collect();
+        let (units, members) = cut(reactions, &file.path);
+        let float = if options.narrow { FloatWidth::F32 } else { float };
+        let mut header = description::header(Format::Transition1x, None);
+        header.choices.insert("end_points".to_owned(), "left out".to_owned());
+        let layout = description::layout(Format::Transition1x, float);
+        Ok(Self { header, layout, units, members, splits, without_split })
+    }
+}
+
+impl Source for Transition1x {
+    fn header(&self) -> &DatasetHeader {
+        &self.header
+    }
+
+    fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    fn units(&self) -> &[Unit] {
+        &self.units
+    }
+
+    fn read(&self, unit: usize, sink: &mut dyn Sink) -> Result<(), IngestError> {
+        self.members[unit].iter().try_for_each(|reaction| read_reaction(reaction, sink))
+    }
+
+    fn splits(&self) -> Vec<SplitPlan> {
+        self.splits.clone()
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        match self.without_split {
+            0 => Vec::new(),
+            n => vec![format!(
+                "{n} reactions belong to none of the groups train, val and test, and so to no split"
+            )],
+        }
+    }
+}
+
+fn reactions(data: &Group) -> Result<(Vec<Reaction>, FloatWidth), IngestError> {
+    let (mut all, mut float) = (Vec::new(), FloatWidth::F32);
+    for (formula, group) in data.groups()? {
+        for (name, group) in group.groups()? {
+            let [energy, positions] = group.require([ENERGY, "positions"])?;
+            let rows = energy.shape()?.first().copied().unwrap_or(0) as u64;
+            if !positions.is_f32()? {
+                float = FloatWidth::F64;
+            }
+            all.push(Reaction { name: format!("{formula}_{name}"), rows, group });
+        }
+    }
+    Ok((all, float))
+}
+
+/// The reactions of each split group, by the names under which they stand in `data`.
+fn split_members(
+    path: &Path,
+    groups: &[(String, Group)],
+) -> Result<BTreeMap<String, BTreeSet<String>>, IngestError> {
+    let links = Links::open(path)?;
+    let mut splits = BTreeMap::new();
+    for split in SPLITS {
+        let Some((_, group)) = groups.iter().find(|g| g.0 == split) else { continue };
+        let mut members = BTreeSet::new();
+        match links.as_ref().map(|l| l.list(split)).transpose()?.flatten() {
+            Some(formulas) => {
+                for (formula, _) in formulas {
+                    let inside = links.as_ref().map(|l| l.list(&format!("{split}/{formula}"))).transpose()?;
+                    for (reaction, link) in inside.flatten().unwrap_or_default() {
+                        members.insert(member(&formula, &reaction, &link));
+                    }
+                }
+            }
+            // A new-style file: soft links cannot be listed, hard ones can.
+            None => {
+                for (formula, group) in group.groups()? {
+                    members.extend(
+                        group.groups()?.into_iter().map(|(reaction, _)| format!("{formula}_{reaction}")),
+                    );
+                }
+            }
+        }
+        splits.insert(split.to_owned(), members);
+    }
+    Ok(splits)
+}
+
+/// The name in `data` of what a split's link means.
+fn member(formula: &str, reaction: &str, link: &Link) -> String {
+    let target = match link {
+        Link::Soft(target) => {
+            target.trim_start_matches('/').strip_prefix("data/").and_then(|t| t.split_once('/'))
+        }
+        Link::Hard(_) => None,
+    };
+    let (formula, reaction) = target.unwrap_or((formula, reaction));
+    format!("{formula}_{reaction}")
+}
+
+fn split_plan((name, groups): (String, BTreeSet<String>)) -> SplitPlan {
+    let algorithm = format!("the reactions that the file's group `{name}` links to");
+    SplitPlan { name, algorithm, seed: None, members: Members::Groups(groups) }
+}
+
+fn cut(reactions: Vec<Reaction>, path: &Path) -> (Vec<Unit>, Vec<Vec<Reaction>>) {
+    let (mut units, mut members) = (Vec::new(), Vec::new());
+    let mut open: Vec<Reaction> = Vec::new();
+    let count = reactions.len();
+    for (at, reaction) in reactions.into_iter().enumerate() {
+        open.push(reaction);
+        let rows: u64 = open.iter().map(|r| r.rows).sum();
+        if rows < UNIT_ROWS && at + 1 < count {
+            continue;
+        }
+        if let (Some(first), Some(last)) = (open.first(), open.last()) {
+            let name = format!("{}..{}", first.name, last.name);
+            units.push(Unit { name, files: vec![path.to_path_buf()], structures: rows });
+        }
+        members.push(std::mem::take(&mut open));
+    }
+    (units, members)
+}
+
+fn read_reaction(reaction: &Reaction, sink: &mut dyn Sink) -> Result<(), IngestError> {
+    let [numbers, positions, energies, forces] =
+        reaction.group.require(["atomic_numbers", "positions", ENERGY, FORCES])?;
+    let atomic_numbers = numbers.atomic_numbers()?;
+    let (rows, width) = (reaction.rows as usize, 3 * atomic_numbers.len());
+    for dataset in [&positions, &forces] {
+        let found = dataset.shape()?;
+        let expected = [rows, atomic_numbers.len(), 3];
+        if found != expected {
+            return Err(dataset.malformed(&format!("shape {expected:?}"), &format!("{found:?}")));
+        }
+    }
+    let (positions, forces) = (positions.numbers()?, forces.numbers()?);
+    for (row, energy) in energies.numbers()?.into_f64().into_iter().enumerate() {
+        let here = row * width..(row + 1) * width;
+        sink.structure(Structure {
+            id: format!("{}/{row}", reaction.name),
+            group: reaction.name.clone(),
+            atomic_numbers: atomic_numbers.clone(),
+            positions: part(&positions, here.clone()),
+            cell: None,
+            pbc: [false; 3],
+            tags: None,
+            fixed: None,
+            charge: None,
+            spin: None,
+            energy: Some(energy),
+            forces: Some(part(&forces, here)),
+            stress: None,
+            targets: vec![],
+        })?;
+    }
+    Ok(())
+}
+
+fn part(numbers: &Numbers, range: std::ops::Range<usize>) -> Floats {
+    match numbers {
+        Numbers::F32(v) => Floats::F32(v[range].to_vec()),
+        Numbers::F64(v) => Floats::F64(v[range].to_vec()),
+        Numbers::Int(v) => Floats::F64(v[range].iter().map(|&x| x as f64).collect()),
+    }
+}
