@@ -39,9 +39,6 @@ pub(crate) struct Args {
     /// Keep groups (formula, reaction, relaxation) together; sizes are then reached or passed by the group that fills them.
     #[arg(long)]
     grouped: bool,
-    /// Replace splits of the same name.
-    #[arg(long)]
-    replace: bool,
 }
 
 /// One entry of `--sizes`.
@@ -129,7 +126,7 @@ pub(crate) fn run(args: &Args, console: Console) -> anyhow::Result<()> {
         definitions.push(SplitDefinition::new(&name, &algorithm, seed, set).map_err(shards_error)?);
     }
     let made: Vec<(String, u64)> = definitions.iter().map(|d| (d.name.clone(), d.rows.len())).collect();
-    add(&args.dir, definitions, args.replace).map_err(shards_error)?;
+    add(&args.dir, definitions).map_err(shards_error)?;
     let dataset = Dataset::open(&args.dir).map_err(shards_error).context("reading the dataset back")?;
     for (name, rows) in &made {
         console.say(&format!("made split {name}: {rows} rows"));

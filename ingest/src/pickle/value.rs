@@ -50,10 +50,8 @@ pub(super) enum Node<'a> {
     List(Vec<Value>),
     Dict(Vec<(Value, Value)>),
     Global(Global),
-    Object {
-        class: Global,
-        state: Value,
-    },
+    /// A record and its state; which of the inert classes it is of does not matter.
+    Object(Value),
     NumpyDtype(Dtype),
     Storage(Storage<'a>),
     /// A window on another storage: old torch only.

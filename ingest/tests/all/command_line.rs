@@ -150,7 +150,6 @@ fn a_split_is_added_without_touching_rows() {
     assert!(before == contents(&out.join("data")));
     ok(&["verify", &text]);
     refused(&["split", &text, "--random", "1", "--sizes", "small-a=3"], "a split of that name");
-    ok(&["split", &text, "--random", "1", "--sizes", "small-a=3", "--replace"]);
     refused(
         &["split", &text, "--from", "nothing", "--random", "1", "--sizes", "x=1"],
         "has no split `nothing`",
