@@ -7,6 +7,7 @@
 mod case;
 mod fill;
 mod graphs;
+mod names;
 mod npz;
 mod outputs;
 
@@ -16,6 +17,9 @@ use std::sync::{Mutex, PoisonError};
 use case::Case;
 use tch::Kind;
 
+/// The files of this repository.
+const OWN_COPY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/goldens/gemnet");
+
 /// Cases are run one at a time: the larger ones would not fit into memory together.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
@@ -23,7 +27,7 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 fn folder() -> PathBuf {
     match std::env::var("JMP_GOLDEN_DIR") {
         Ok(folder) => PathBuf::from(folder),
-        Err(_) => PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/goldens/gemnet")),
+        Err(_) => PathBuf::from(OWN_COPY),
     }
 }
 

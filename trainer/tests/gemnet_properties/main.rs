@@ -1,0 +1,8 @@
+//! What GemNet-OC must keep whatever its weights: symmetries, batching, forces as derivatives, degenerate structures.
+
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+
+mod derivatives;
+mod model;
+mod options;
+mod symmetry;
