@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use shards::{DatasetHeader, FloatWidth, Layout};
+use shards::{DatasetHeader, FloatWidth, Floats, Layout};
 
 use super::pyg_record::{Place, structure};
 use super::{EnergyKind, Format, Options, description};
@@ -118,15 +118,23 @@ fn structures(path: &Path) -> Result<u64, IngestError> {
     }
 }
 
-/// The width of positions, from the first record.
+/// Records that are looked at for the width of positions.
+const WIDTH_SAMPLE: u64 = 100;
+
+/// The width of positions, from the first record that can be read.
 fn width(format: Format, part: &Part) -> Result<FloatWidth, IngestError> {
-    let mut first = None;
-    let one = Part { path: part.path.clone(), name: part.name.clone(), first: 0, end: 1 };
-    for_each_record(format, &one, &mut |s| {
-        first = Some(s?.positions);
-        Ok(())
-    })?;
-    Ok(if matches!(first, Some(shards::Floats::F64(_))) { FloatWidth::F64 } else { FloatWidth::F32 })
+    let end = part.end.min(part.first + WIDTH_SAMPLE);
+    let sample = Part { path: part.path.clone(), name: part.name.clone(), first: part.first, end };
+    let mut found = None;
+    for_each_record(format, &sample, &mut |structure| {
+        let width = structure
+            .map(|s| if matches!(s.positions, Floats::F64(_)) { FloatWidth::F64 } else { FloatWidth::F32 });
+        // An unreadable record is reported when its turn comes.
+        found = found.or(width.ok());
+        if found.is_some() { Err(IngestError::Interrupted) } else { Ok(()) }
+    })
+    .or_else(|error| if matches!(error, IngestError::Interrupted) { Ok(()) } else { Err(error) })?;
+    Ok(found.unwrap_or(FloatWidth::F32))
 }
 
 type Visit<'v> = dyn FnMut(Result<shards::Structure, IngestError>) -> Result<(), IngestError> + 'v;

@@ -84,7 +84,7 @@ fn a_hostile_pickle_in_an_lmdb_is_named_and_not_run() {
     check(
         Format::Oc22,
         &path,
-        &["key `0`: byte 11", "torch_geometric.data.evil.Data", "nothing was executed"],
+        &["key `0`: byte 46", "torch_geometric.data.evil.Data", "nothing was executed"],
     );
 }
 
