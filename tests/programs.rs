@@ -35,9 +35,14 @@ pub(crate) fn real_data(test: &str) -> Option<PathBuf> {
 }
 
 /// Where the programs lie, built if needed: once for all cases, and a matter of milliseconds after `cargo build`.
+/// `JMP_PROGRAMS` names a folder of finished ones instead, an installed copy for example.
+#[allow(clippy::disallowed_methods, reason = "the one place where tests are told of other programs")]
 pub(crate) fn program_dir() -> &'static Path {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     DIR.get_or_init(|| {
+        if let Ok(given) = std::env::var("JMP_PROGRAMS") {
+            return PathBuf::from(given);
+        }
         // This test's own path is TARGET/PROFILE/deps/end_to_end-HASH.
         let test = std::env::current_exe().unwrap();
         let dir = test.parent().and_then(Path::parent).unwrap().to_path_buf();

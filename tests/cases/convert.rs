@@ -140,9 +140,10 @@ fn rmd17_has_the_true_values_in_the_constants_its_manifest_names() {
     let (rows, truth) = (rows(&out), truth("rmd17"));
     let ethanol = &truth["molecules"]["ethanol"];
     assert_eq!(rows.len() as u64, ethanol["frames"].as_u64().unwrap());
-    // The truth is in ASE's kcal/mol; the product's default is the published results' (JMP's), 2e-5 away.
-    let constant = |set: &str| truth["units"][set]["kcalmol_ev"].as_f64().unwrap();
-    let factor = constant("constants_jmp") / constant("constants_ase");
+    // The truth is in ASE's kcal/mol (CODATA 2014); JMP's own factor is 2e-5 away.
+    let used = manifest(&out)["dataset"]["constants"]["kcal_mol_ev"].as_f64().unwrap();
+    let factor = used / truth["units"]["constants_ase"]["kcalmol_ev"].as_f64().unwrap();
+    assert!((factor - 1.0).abs() < 3e-5, "{used} eV is no kcal/mol");
     assert_row(&rows[0], &ethanol["first"], factor, 1e-10);
     assert_row(&rows[rows.len() - 1], &ethanol["last"], factor, 1e-10);
 }

@@ -11,10 +11,10 @@ const SAMPLES: [(&str, &str, usize, Option<f64>); 7] = [
     ("oc22", "oc22/s2ef-total/train/data.0000.lmdb", 16, Some(-566.622_888_64)),
     ("ani1x", "ani1x/lmdb/train/data.0000.lmdb", 16, Some(-7_222.384_567_385_502)),
     ("transition1x", "transition1x/lmdb/train/data.0000.lmdb", 16, Some(-7_762.637_212_807_026)),
-    // −97079.92222179, −97082.38717603 and −406273.74559918 kcal/mol, by JMP's factor 1/23.061.
-    ("rmd17", "rmd17/rmd17_ethanol_train_01.npz", 1000, Some(-97_079.922_221_79 / 23.061)),
+    // −97079.92222179, −97082.38717603 and −406273.74559918 kcal/mol, at ASE's 0.0433641039… eV.
+    ("rmd17", "rmd17/rmd17_ethanol_train_01.npz", 1000, Some(-97_079.922_221_79 * 0.043_364_103_900_593_22)),
     ("rmd17", "rmd17/rmd17_ethanol_test_01.npz", 1000, None),
-    ("rmd17", "rmd17/rmd17_aspirin_train_01.npz", 1000, Some(-406_273.745_599_18 / 23.061)),
+    ("rmd17", "rmd17/rmd17_aspirin_train_01.npz", 1000, Some(-406_273.745_599_18 * 0.043_364_103_900_593_22)),
 ];
 
 #[test]

@@ -16,7 +16,7 @@ sys.path.insert(0, str(FIXTURES / "make"))
 import safe_unpickle  # noqa: E402  (our own reference reader of pickles, which executes nothing)
 
 HARTREE = truth("ani1x")["units"]["constants_ase"]["hartree_ev"]
-KCALMOL = truth("rmd17")["units"]["constants_jmp"]["kcalmol_ev"]
+KCALMOL = truth("rmd17")["units"]["constants_ase"]["kcalmol_ev"]
 
 
 class Ani1x(unittest.TestCase):
