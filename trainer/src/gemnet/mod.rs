@@ -24,6 +24,7 @@ mod init;
 mod interaction;
 mod output;
 mod pair;
+mod product;
 mod quadruplet;
 mod radial;
 mod scale;
@@ -34,7 +35,9 @@ pub use backbone::{Backbone, Embeddings, Stage};
 pub use config::{EdgeDropoutScaling, GemNetConfig};
 pub use dense::{Dense, Dropout, Residual};
 pub use fit::{FittedScale, fit_scale_factors};
+pub(crate) use init::Maker;
 pub use init::{Init, he_orthogonal};
+pub(crate) use product::Product;
 pub use scale::ScaleFactor;
 pub use shared::gradient_divisors;
 

@@ -3,7 +3,7 @@ use std::f64::consts::FRAC_1_SQRT_2;
 use tch::{Tensor, nn};
 
 use super::bases::TripletBasis;
-use super::{Dense, GemNetConfig, Init, ScaleFactor, shape};
+use super::{Dense, GemNetConfig, Maker, ScaleFactor, shape};
 use crate::batch::GraphTensors;
 
 /// Messages over pairs of edges that meet at an atom:
@@ -30,16 +30,16 @@ impl TripletInteraction {
         (input, output): (i64, i64),
         symmetric: bool,
         config: &GemNetConfig,
-        init: Init,
+        make: Maker,
     ) -> Self {
         let GemNetConfig { emb_size_trip_in: inner, emb_size_trip_out: outer, emb_size_cbf: cbf, .. } =
             *config;
-        let activated = |name: &str, from, to| Dense::activated(&(path / name), from, to, init);
+        let activated = |name: &str, from, to| Dense::activated(&(path / name), from, to, make);
         Self {
             dense_ba: activated("dense_ba", input, input),
-            mlp_rbf: Dense::linear(&(path / "mlp_rbf"), config.emb_size_rbf, input, init),
+            mlp_rbf: Dense::linear(&(path / "mlp_rbf"), config.emb_size_rbf, input, make),
             scale_rbf: ScaleFactor::new(&(path / "scale_rbf")),
-            bilinear: Dense::linear(&(path / "mlp_cbf" / "bilinear"), inner * cbf, outer, init),
+            bilinear: Dense::linear(&(path / "mlp_cbf" / "bilinear"), inner * cbf, outer, make),
             scale_cbf_sum: ScaleFactor::new(&(path / "scale_cbf_sum")),
             down: activated("down_projection", input, inner),
             up: activated("up_projection_ca", outer, output),
