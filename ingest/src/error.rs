@@ -48,7 +48,7 @@ pub enum IngestError {
         /// The key of the value in it.
         key: String,
         /// What is wrong.
-        source: PickleError,
+        source: Box<PickleError>,
     },
     /// An HDF5 file, or an object in it, cannot be read.
     #[error("{}: `{object}`: {problem}", path.display())]
@@ -66,7 +66,7 @@ pub enum IngestError {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        source: NpzError,
+        source: Box<NpzError>,
     },
     /// A part that the format promises is missing.
     #[error("{}: {place}: no `{key}`; there is {}", path.display(), list(known))]
@@ -86,9 +86,9 @@ pub enum IngestError {
         /// The file.
         path: PathBuf,
         /// Where in the file.
-        place: String,
+        place: Box<str>,
         /// Which part.
-        key: String,
+        key: Box<str>,
         /// What the format promises.
         expected: String,
         /// What is there.
@@ -155,7 +155,7 @@ pub(crate) fn input_error(path: &Path, problem: impl Into<String>) -> IngestErro
 
 /// Wraps an [`ArrayError`] with where it happened.
 pub(crate) fn array_error(path: &Path, place: &str, key: &str) -> impl FnOnce(ArrayError) -> IngestError {
-    let (path, place, key) = (path.to_path_buf(), place.to_owned(), key.to_owned());
+    let (path, place, key) = (path.to_path_buf(), place.into(), key.into());
     move |error| IngestError::Malformed {
         path,
         place,

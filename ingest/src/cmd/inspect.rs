@@ -120,7 +120,7 @@ fn describe(structure: &Structure) -> String {
 }
 
 fn npz(path: &Path) -> Result<Vec<String>, IngestError> {
-    let wrap = |source| IngestError::Npz { path: path.to_path_buf(), source };
+    let wrap = |source| IngestError::Npz { path: path.to_path_buf(), source: Box::new(source) };
     let mut npz = Npz::open(path).map_err(wrap)?;
     let names = npz.names();
     let mut lines = vec![format!("{}: npz archive of {} arrays", path.display(), names.len())];
@@ -159,7 +159,8 @@ fn lmdb(path: &Path, first: usize) -> Result<Vec<String>, IngestError> {
         lines.push(format!("  key {key}: {} bytes", value.len()));
         match decode(&value, Limits::RECORD) {
             Ok(decoded) => {
-                lines.extend(describe_value(&decoded, decoded.root()).into_iter().map(|l| format!("    {l}")))
+                lines
+                    .extend(describe_value(&decoded, decoded.root()).into_iter().map(|l| format!("    {l}")));
             }
             Err(error) => lines.push(format!("    no known pickle: {error}")),
         }
@@ -173,8 +174,11 @@ fn pickle(path: &Path, first: usize) -> Result<Vec<String>, IngestError> {
         path: path.to_path_buf(),
         source,
     })?;
-    let wrap =
-        |source| IngestError::Pickle { path: path.to_path_buf(), key: "the whole file".to_owned(), source };
+    let wrap = |source| IngestError::Pickle {
+        path: path.to_path_buf(),
+        key: "the whole file".to_owned(),
+        source: Box::new(source),
+    };
     let decoded = decode(&bytes, Limits::FILE).map_err(wrap)?;
     let mut lines = vec![format!("{}: pickle of {}", path.display(), human_bytes(bytes.len() as u64))];
     match decoded.item(decoded.root()) {

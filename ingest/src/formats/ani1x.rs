@@ -18,7 +18,7 @@ use crate::source::{Members, Sink, Source, SplitPlan, Unit};
 /// Fewest atoms of a formula that JMP uses.
 const MIN_ATOMS: usize = 4;
 /// A unit is closed by the group that brings it to this many rows.
-const UNIT_ROWS: u64 = 20_000;
+const UNIT_ROWS: u64 = 10_000;
 
 /// The opened file.
 pub(super) struct Ani1x {

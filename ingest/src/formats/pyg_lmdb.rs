@@ -103,15 +103,19 @@ fn structures(path: &Path) -> Result<u64, IngestError> {
     let wrap = |source| IngestError::Lmdb { path: path.to_path_buf(), source };
     let mut reader = Reader::open(path).map_err(wrap)?;
     let Some(value) = reader.get(b"length").map_err(wrap)? else { return Ok(reader.entries()) };
-    let pickle = |source| IngestError::Pickle { path: path.to_path_buf(), key: "length".to_owned(), source };
+    let pickle = |source| IngestError::Pickle {
+        path: path.to_path_buf(),
+        key: "length".to_owned(),
+        source: Box::new(source),
+    };
     let decoded = decode(&value, Limits::RECORD).map_err(pickle)?;
     match decoded.item(decoded.root()) {
         // More structures than keys would be a loop over nothing.
         Item::Int(n) if (0..=reader.entries() as i64).contains(&n) => Ok(n as u64),
         _ => Err(IngestError::Malformed {
             path: path.to_path_buf(),
-            place: "key `length`".to_owned(),
-            key: "length".to_owned(),
+            place: "key `length`".into(),
+            key: "length".into(),
             expected: format!("a number of at most {}, the entries of the file", reader.entries()),
             found: "something else".to_owned(),
         }),
@@ -159,12 +163,16 @@ fn for_each_record(format: Format, part: &Part, visit: &mut Visit<'_>) -> Result
 
 fn record(format: Format, part: &Part, key: &str, value: &[u8]) -> Result<shards::Structure, IngestError> {
     let path = part.path.as_path();
-    let pickle = |source| IngestError::Pickle { path: path.to_path_buf(), key: key.to_owned(), source };
+    let pickle = |source| IngestError::Pickle {
+        path: path.to_path_buf(),
+        key: key.to_owned(),
+        source: Box::new(source),
+    };
     let decoded = decode(value, Limits::RECORD).map_err(pickle)?;
     let record = Record::of(&decoded, decoded.root()).ok_or_else(|| IngestError::Malformed {
         path: path.to_path_buf(),
-        place: format!("key `{key}`"),
-        key: "value".to_owned(),
+        place: format!("key `{key}`").into(),
+        key: "value".into(),
         expected: "a torch_geometric record".to_owned(),
         found: "another object".to_owned(),
     })?;

@@ -84,8 +84,8 @@ impl<'d, 'a> Reader<'_, 'd, 'a, '_> {
     }
 
     fn malformed(&self, key: &str, expected: String, found: String) -> IngestError {
-        let (path, place) = (self.place.path.to_path_buf(), self.place_text());
-        IngestError::Malformed { path, place, key: key.to_owned(), expected, found }
+        let (path, place) = (self.place.path.to_path_buf(), self.place_text().into());
+        IngestError::Malformed { path, place, key: key.into(), expected, found }
     }
 
     fn array(&self, names: &[&'static str]) -> Result<(&'static str, &'d Array<'a>), IngestError> {

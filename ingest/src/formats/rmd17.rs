@@ -120,7 +120,7 @@ impl Rmd17 {
 
 impl Frames {
     fn read(path: &Path) -> Result<Self, IngestError> {
-        let wrap = |source: NpzError| IngestError::Npz { path: path.to_path_buf(), source };
+        let wrap = |source: NpzError| IngestError::Npz { path: path.to_path_buf(), source: Box::new(source) };
         let mut npz = Npz::open(path).map_err(wrap)?;
         let mut array = |name: &str| npz.array(name).map_err(wrap);
         let numbers = array("nuclear_charges")?;
@@ -135,8 +135,8 @@ impl Frames {
             if array.shape() != shape {
                 return Err(IngestError::Malformed {
                     path: path.to_path_buf(),
-                    place: format!("{frames} energies of {atoms} atoms"),
-                    key: key.to_owned(),
+                    place: format!("{frames} energies of {atoms} atoms").into(),
+                    key: key.into(),
                     expected: format!("shape {shape:?}"),
                     found: format!("{:?}", array.shape()),
                 });

@@ -19,7 +19,7 @@ const ENERGY: &str = "wB97x_6-31G(d).energy";
 const FORCES: &str = "wB97x_6-31G(d).forces";
 const SPLITS: [&str; 3] = ["train", "val", "test"];
 /// A unit is closed by the reaction that brings it to this many frames.
-const UNIT_ROWS: u64 = 20_000;
+const UNIT_ROWS: u64 = 10_000;
 
 /// The opened file.
 pub(super) struct Transition1x {
@@ -61,6 +61,11 @@ impl Transition1x {
         };
         let (reactions, float) = reactions(data)?;
         let named = split_members(&file.path, &groups)?;
+        if !named.is_empty() && named.values().all(BTreeSet::is_empty) {
+            let problem = "its groups train, val and test are empty, or hold soft links of the new HDF5 style, which cannot be listed \
+                           here; write the file again with libver='earliest'";
+            return Err(input_error(&file.path, problem));
+        }
         let covered: BTreeSet<&String> = named.values().flatten().collect();
         let without_split = reactions.iter().filter(|r| !covered.contains(&r.name)).count();
         let splits = named.into_iter().map(split_plan).collect();

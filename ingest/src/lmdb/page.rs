@@ -120,7 +120,7 @@ impl Page {
             return Err(damaged(format!("it calls itself page {stated}")));
         }
         let lower = u16_at(&bytes, 12).unwrap_or(0) as usize;
-        if lower < HEADER || lower > bytes.len() || lower % 2 != 0 {
+        if lower < HEADER || lower > bytes.len() || !lower.is_multiple_of(2) {
             return Err(damaged(format!("its index ends at byte {lower}")));
         }
         Ok(Self { number, leaf, entries: (lower - HEADER) / 2, bytes })

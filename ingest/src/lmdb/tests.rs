@@ -18,8 +18,10 @@ const FILES: [&str; 6] = [
     "aselmdb/native.aselmdb",
 ];
 
+type Entries = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// Every key with its value, or the first error.
-fn read_all(path: &Path) -> Result<Vec<(Vec<u8>, Vec<u8>)>, LmdbError> {
+fn read_all(path: &Path) -> Result<Entries, LmdbError> {
     let mut reader = Reader::open(path)?;
     let keys = reader.keys(10_000)?;
     let mut all = Vec::new();

@@ -13,6 +13,7 @@ mod globals;
 mod machine;
 mod numpy;
 mod record;
+mod run;
 mod torch;
 mod value;
 
@@ -108,7 +109,7 @@ pub fn decode(bytes: &[u8], limits: Limits) -> Result<Decoded<'_>, PickleError> 
     let root = if torch::is_zip(bytes) {
         torch::load_zip(&mut machine, bytes)?
     } else if torch::is_legacy(bytes) {
-        torch::load_legacy(&mut machine, input, 0)?
+        torch::load_legacy(&mut machine, &input, 0)?
     } else {
         machine.run_plain(input, 0)?
     };

@@ -124,7 +124,7 @@ fn every_good_fixture_decodes_to_its_truth() {
         for (key, want) in truth["fields"].as_object().unwrap() {
             // The .pt fixtures hold the tensors only.
             let is_tensor = want["dtype"].as_str().is_some_and(|d| d.starts_with("torch."));
-            if !std::path::Path::new(&name).extension().is_some_and(|e| e == "pt") || is_tensor {
+            if std::path::Path::new(&name).extension().is_none_or(|e| e != "pt") || is_tensor {
                 check(got.get(key).unwrap_or(&Json::Null), want, &format!("{name}: {key}"));
             }
         }
@@ -246,12 +246,10 @@ proptest! {
             let at = index.index(bytes.len());
             bytes[at] = value;
         }
-        if let Ok(decoded) = decode(&bytes, Limits::RECORD) {
-            if let Some(record) = Record::of(&decoded, decoded.root()) {
-                for name in record.names() {
-                    if let Some(Attribute::Array(a)) = record.get(name) {
-                        let _ = (a.to_f64(), a.to_i64());
-                    }
+        if let Ok(decoded) = decode(&bytes, Limits::RECORD) && let Some(record) = Record::of(&decoded, decoded.root()) {
+            for name in record.names() {
+                if let Some(Attribute::Array(a)) = record.get(name) {
+                    let _ = (a.to_f64(), a.to_i64());
                 }
             }
         }

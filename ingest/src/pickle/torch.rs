@@ -144,7 +144,7 @@ pub(super) fn load_from_bytes(machine: &mut Machine<'_>, bytes: Value, at: usize
     let blob = machine.bytes(bytes)?;
     let base = blob.origin().unwrap_or(at);
     machine.nested = true;
-    let result = load_legacy(machine, blob, base);
+    let result = load_legacy(machine, &blob, base);
     machine.nested = false;
     result.map_err(|e| e.refusal)
 }
@@ -152,7 +152,7 @@ pub(super) fn load_from_bytes(machine: &mut Machine<'_>, bytes: Value, at: usize
 /// Five pickles in a row, then the storages.
 pub(super) fn load_legacy<'a>(
     machine: &mut Machine<'a>,
-    input: Blob<'a>,
+    input: &Blob<'a>,
     base: usize,
 ) -> Result<Value, PickleError> {
     let mut slots = Persistent::Legacy { slots: Vec::new() };
@@ -177,7 +177,7 @@ pub(super) fn load_legacy<'a>(
     check_little_endian(machine, system).map_err(|refusal| refuse(end, refusal))?;
     let (root, _) = next(machine, &mut slots)?;
     let (keys, end) = next(machine, &mut Persistent::Refuse)?;
-    fill_storages(machine, &slots, keys, &input, end).map_err(|refusal| refuse(end, refusal))?;
+    fill_storages(machine, &slots, keys, input, end).map_err(|refusal| refuse(end, refusal))?;
     Ok(root)
 }
 

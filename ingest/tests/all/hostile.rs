@@ -79,7 +79,7 @@ fn a_hostile_pickle_in_an_lmdb_is_named_and_not_run() {
     let dir = tempfile::tempdir().unwrap();
     let from = "oc22/s2ef-total/train/data.0000.lmdb";
     let path = changed(&dir, "evil.lmdb", from, |b| {
-        replace(b, b"torch_geometric.data.data", b"torch_geometric.data.evil")
+        replace(b, b"torch_geometric.data.data", b"torch_geometric.data.evil");
     });
     check(
         Format::Oc22,

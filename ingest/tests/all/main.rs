@@ -1,5 +1,8 @@
 //! What the formats decode to, and the program as a user runs it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stderr, reason = "a skipped test says so")]
+
 mod command_line;
 mod fixtures;
 mod hostile;
