@@ -1,2 +1,36 @@
-//! Entry.
-fn main() {}
+//! `jmp-tools`: reports about shards and runs.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tools::ReportError;
+use tools::cmd::stats::StatsArgs;
+
+/// Reports about shards and runs.
+#[derive(Debug, Parser)]
+#[command(name = "jmp-tools", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// What is in datasets and how runs went: one HTML page, and the same numbers as JSON.
+    Stats(StatsArgs),
+}
+
+fn main() -> ExitCode {
+    let Command::Stats(stats) = Cli::parse().command;
+    let result = stats.run(&mut std::io::stdout().lock());
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // A closed standard error leaves nobody to tell.
+            drop(writeln!(std::io::stderr(), "error: {error:#}"));
+            let input = error.downcast_ref::<ReportError>().is_some_and(ReportError::is_input);
+            ExitCode::from(if input { 2 } else { 1 })
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The commands of `jmp-tools`, one file each.
+
+pub mod stats;

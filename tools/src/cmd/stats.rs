@@ -1,0 +1,133 @@
+//! `jmp-tools stats`: datasets and runs → one HTML page and the same numbers as JSON.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use shards::stream::Temperature;
+
+use crate::dataset_report::{self, DatasetReport};
+use crate::error::ReportError;
+use crate::report::Report;
+use crate::{mix, run_report};
+
+/// Arguments of `stats`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    jmp-tools stats shards/ani1x shards/oc20 --output report.html\n  \
+    jmp-tools stats shards/rmd17 --run runs/pretrain --run runs/ethanol --output report.html\n  \
+    jmp-tools stats shards/ani1x --output report.html --json | jq '.datasets[0].splits'\n\n\
+    Exit codes: 0 done, 1 failed (report cannot be written), 2 bad input or usage.")]
+pub struct StatsArgs {
+    /// Datasets: directories that `jmp-ingest convert` made.
+    #[arg(value_name = "DIR")]
+    datasets: Vec<PathBuf>,
+    /// Run directory of jmp-train, for curves and evaluations; may be given several times.
+    #[arg(long = "run", value_name = "RUN_DIR")]
+    runs: Vec<PathBuf>,
+    /// The page; the same numbers go beside it, with the ending .json.
+    #[arg(long, value_name = "FILE.html", default_value = "report.html")]
+    output: PathBuf,
+    /// Temperatures of the mix, separated by commas; inf: all datasets alike.
+    #[arg(long, value_name = "T,…", value_delimiter = ',', default_value = "1,2,inf", value_parser = mix::parse)]
+    temperatures: Vec<Temperature>,
+    /// About how many structures of each dataset are decoded where the elements of each are needed.
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    sample: u64,
+    /// Print the numbers as JSON to standard output.
+    #[arg(long)]
+    json: bool,
+    /// Say nothing but errors.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+impl StatsArgs {
+    /// Runs the command; what is said goes to `out`, progress to standard error.
+    pub fn run(&self, out: &mut dyn Write) -> anyhow::Result<()> {
+        self.check()?;
+        let progress = self.progress();
+        let mut datasets = vec![];
+        for dir in &self.datasets {
+            progress.set_message(dir.display().to_string());
+            datasets.push(dataset_report::gather(dir, self.sample)?);
+            progress.inc(1);
+        }
+        let mut runs = vec![];
+        for dir in &self.runs {
+            progress.set_message(dir.display().to_string());
+            runs.push(run_report::gather(dir)?);
+            progress.inc(1);
+        }
+        progress.finish_and_clear();
+        let mix = mix::gather(&datasets, &self.temperatures)?;
+        let tool = format!("jmp-tools {}", env!("CARGO_PKG_VERSION"));
+        let report = Report { tool, datasets, mix, runs };
+        let numbers = report.write(&self.output)?;
+        self.tell(&report, &numbers, out).context("cannot write to standard output")
+    }
+
+    fn check(&self) -> Result<(), ReportError> {
+        if self.datasets.is_empty() && self.runs.is_empty() {
+            return Err(ReportError::Usage(
+                "nothing to report on: give dataset directories, or --run RUN_DIR".into(),
+            ));
+        }
+        let ending = self.output.extension().and_then(|e| e.to_str()).unwrap_or_default();
+        if !matches!(ending, "html" | "htm") {
+            let text = format!(
+                "--output {}: expected a name that ends with .html (the numbers go beside it as .json)",
+                self.output.display()
+            );
+            return Err(ReportError::Usage(text));
+        }
+        match self.output.parent().filter(|p| !p.as_os_str().is_empty() && !p.is_dir()) {
+            Some(parent) => Err(ReportError::Usage(format!(
+                "--output {}: there is no directory {}; make it first",
+                self.output.display(),
+                parent.display()
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    fn progress(&self) -> ProgressBar {
+        if self.quiet {
+            return ProgressBar::hidden();
+        }
+        let bar = ProgressBar::new((self.datasets.len() + self.runs.len()) as u64);
+        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} · {msg}");
+        bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    }
+
+    fn tell(&self, report: &Report, numbers: &Path, out: &mut dyn Write) -> std::io::Result<()> {
+        if self.json {
+            return out.write_all(report.to_json().as_bytes());
+        }
+        if self.quiet {
+            return Ok(());
+        }
+        for dataset in &report.datasets {
+            writeln!(out, "{}", dataset_line(dataset))?;
+        }
+        for run in &report.runs {
+            let ending = run.ending.as_deref().unwrap_or("not ended");
+            writeln!(out, "run {}: {} steps, {ending}", run.name, run.steps)?;
+        }
+        writeln!(out, "{} and {}", self.output.display(), numbers.display())
+    }
+}
+
+fn dataset_line(d: &DatasetReport) -> String {
+    let rejected: u64 = d.rejects.values().sum();
+    format!(
+        "{}: {} structures, {} atoms, {} elements, {} splits, {rejected} rejected",
+        d.name,
+        d.rows,
+        d.atoms,
+        d.elements.len(),
+        d.splits.len()
+    )
+}

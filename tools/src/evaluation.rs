@@ -1,0 +1,95 @@
+//! Final errors of a run, as `jmp-train evaluate --json` tells them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::error::ReportError;
+
+/// What marks an object as an evaluation.
+const KIND: &str = "evaluation";
+
+/// Errors on one split.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// The file it was read from, relative to the run.
+    pub file: String,
+    /// The split.
+    pub split: String,
+    /// The checkpoint judged.
+    pub checkpoint: String,
+    /// Errors by task.
+    pub tasks: BTreeMap<String, TaskErrors>,
+}
+
+/// Errors of one task; absent where nothing was labelled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct TaskErrors {
+    /// Structures judged.
+    pub structures: Option<u64>,
+    /// Mean absolute error of the total energy, eV.
+    pub energy_mae: Option<f64>,
+    /// Mean absolute error of the energy divided by the number of atoms, eV.
+    pub energy_mae_per_atom: Option<f64>,
+    /// Mean absolute error of force components, eV/Å.
+    pub force_mae: Option<f64>,
+    /// The same for a model that always predicts zero, eV/Å.
+    pub force_mae_of_zero: Option<f64>,
+    /// Mean cosine between predicted and true force.
+    pub force_cosine: Option<f64>,
+}
+
+/// All evaluations among the JSON files of a run directory, files in order of their names.
+pub fn read_all(run: &Path) -> Result<Vec<Evaluation>, ReportError> {
+    let mut files = vec![];
+    for entry in fs::read_dir(run).map_err(ReportError::read(run))? {
+        let path = entry.map_err(ReportError::read(run))?.path();
+        let is_json = path.extension().is_some_and(|e| e == "json");
+        if is_json && path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    let mut found = vec![];
+    for path in files {
+        let text = fs::read_to_string(&path).map_err(ReportError::read(&path))?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // Other JSON files may lie there; a file that names the kind and cannot be read is a fault.
+        if let Ok(value) = serde_json::from_str::<Value>(&text) {
+            found.extend(of(&value, &name));
+        } else if text.contains(KIND) {
+            let problem =
+                "expected one JSON object as `jmp-train evaluate --json` prints it; write the file anew"
+                    .into();
+            return Err(ReportError::Run { path, problem });
+        }
+    }
+    Ok(found)
+}
+
+/// The evaluation in a JSON object, if it is one.
+pub fn of(value: &Value, file: &str) -> Option<Evaluation> {
+    if value.get("kind").and_then(Value::as_str) != Some(KIND) {
+        return None;
+    }
+    let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_string();
+    let tasks = value.get("tasks").and_then(Value::as_object);
+    let tasks =
+        tasks.into_iter().flatten().map(|(name, errors)| (name.clone(), task_errors(errors))).collect();
+    Some(Evaluation { file: file.into(), split: text("split"), checkpoint: text("checkpoint"), tasks })
+}
+
+fn task_errors(errors: &Value) -> TaskErrors {
+    let number = |key: &str| errors.get(key).and_then(Value::as_f64);
+    TaskErrors {
+        structures: errors.get("structures").and_then(Value::as_u64),
+        energy_mae: number("energy_mae"),
+        energy_mae_per_atom: number("energy_mae_per_atom"),
+        force_mae: number("force_mae"),
+        force_mae_of_zero: number("force_mae_of_zero"),
+        force_cosine: number("force_cosine"),
+    }
+}

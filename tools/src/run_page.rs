@@ -1,0 +1,137 @@
+//! A run's section of the page.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use crate::html::{self, Cell, Table, escape};
+use crate::number::{integer, significant};
+use crate::run_report::{Quantity, RunReport};
+use crate::series::Point;
+use crate::svg::line::{self, Curve, Vertical};
+
+/// How a quantity is drawn.
+struct Style {
+    title: &'static str,
+    axis: &'static str,
+    factor: f64,
+    vertical: Vertical,
+}
+
+impl Quantity {
+    fn style(self) -> Style {
+        let style = |title, axis, factor, vertical| Style { title, axis, factor, vertical };
+        use Vertical::{Fitted, FromZero};
+        match self {
+            Self::Loss => style("Training loss", "loss, normalised units", 1.0, Fitted),
+            Self::EnergyLoss => {
+                style("Energy part of the loss", "energy loss, normalised units", 1.0, Fitted)
+            }
+            Self::ForceLoss => style("Force part of the loss", "force loss, normalised units", 1.0, Fitted),
+            Self::EnergyMae => style("Energy MAE, validation", "energy MAE / meV", 1e3, Fitted),
+            Self::ForceMae => style("Force MAE, validation", "force MAE / (meV/Å)", 1e3, Fitted),
+            Self::ValidationMetric => style("Validation metric", "metric (lower is better)", 1.0, Fitted),
+            Self::LearningRate => style("Learning rate", "largest learning rate", 1.0, FromZero),
+            Self::GradientNorm => style("Gradient norm before clipping", "L2 norm", 1.0, Fitted),
+            Self::SamplesPerSecond => {
+                style("Throughput since the session began", "structures per second", 1.0, FromZero)
+            }
+            Self::Waiting => style("Waiting for data", "share of the time", 1.0, FromZero),
+        }
+    }
+}
+
+/// Renders a run.
+pub fn render(run: &RunReport, anchor: &str) -> String {
+    let mut html = format!("<section id=\"{anchor}\">\n<h2>Run {}</h2>\n", escape(&run.name));
+    html.push_str(&facts(run));
+    if run.unreadable_lines > 0 {
+        let _ = writeln!(
+            html,
+            "<p class=\"warning\">{} lines of metrics.jsonl are not JSON and were left out (a killed run cuts its last line short).</p>",
+            run.unreadable_lines
+        );
+    }
+    html.push_str(&evaluations(run));
+    html.push_str("<div class=\"grid\">\n");
+    for (quantity, curves) in &run.curves {
+        html.push_str(&curves_figure(*quantity, curves, run.last.get(quantity)));
+    }
+    html + "</div>\n</section>\n"
+}
+
+fn facts(run: &RunReport) -> String {
+    let text = |value: Option<f64>, digits| value.map(|v| significant(v, digits)).unwrap_or_default();
+    let best = run.best.map(|b| format!("{} at step {}", significant(b.metric, 4), integer(b.step)));
+    html::facts(&[
+        ("optimiser steps", integer(run.steps)),
+        ("structures consumed", run.samples.map(integer).unwrap_or_default()),
+        ("epochs", text(run.epochs, 4)),
+        ("ended", run.ending.clone().unwrap_or_else(|| "not yet (still running, or killed)".into())),
+        ("minutes", text(run.minutes, 4)),
+        ("structures per second", text(run.samples_per_second, 4)),
+        ("best validation metric", best.unwrap_or_default()),
+        ("directory", run.directory.clone()),
+    ])
+}
+
+fn evaluations(run: &RunReport) -> String {
+    let columns = [
+        "split",
+        "task",
+        "structures",
+        "energy MAE / meV",
+        "energy MAE / (meV/atom)",
+        "force MAE / (meV/Å)",
+        "of predicting zero / (meV/Å)",
+        "force cosine",
+        "file",
+    ];
+    let milli = |value: Option<f64>| Cell::number(value.map(|v| 1e3 * v), 4);
+    let mut table = Table::new("Evaluation", columns);
+    for evaluation in &run.evaluations {
+        for (task, errors) in &evaluation.tasks {
+            table.row(vec![
+                Cell::text(&evaluation.split),
+                Cell::text(task),
+                errors.structures.map_or(Cell::number(None, 1), Cell::integer),
+                milli(errors.energy_mae),
+                milli(errors.energy_mae_per_atom),
+                milli(errors.force_mae),
+                milli(errors.force_mae_of_zero),
+                Cell::number(errors.force_cosine, 3),
+                Cell::text(&evaluation.file),
+            ]);
+        }
+    }
+    table.render()
+}
+
+fn curves_figure(
+    quantity: Quantity,
+    curves: &BTreeMap<String, Vec<Point>>,
+    last: Option<&BTreeMap<String, f64>>,
+) -> String {
+    let style = quantity.style();
+    let scaled: Vec<(&str, Vec<Point>)> =
+        curves.iter().map(|(name, points)| (name.as_str(), scaled(points, style.factor))).collect();
+    let drawn: Vec<Curve> = scaled
+        .iter()
+        .map(|(name, points)| Curve {
+            name: if name.is_empty() { "last:" } else { name },
+            points,
+            last: last.and_then(|l| l.get(*name)).map(|v| v * style.factor),
+        })
+        .collect();
+    let plot = line::draw(&drawn, "optimiser steps", style.axis, style.vertical) + &line::legend(&drawn);
+    let merged = scaled.iter().flat_map(|(_, points)| points).map(|p| p.count).max().unwrap_or(1);
+    let note = match merged {
+        0 | 1 => String::new(),
+        n => format!("Each point is the mean of {} steps; the band holds their extremes.", integer(n)),
+    };
+    html::figure(style.title, &plot, &note)
+}
+
+fn scaled(points: &[Point], factor: f64) -> Vec<Point> {
+    let scale = |p: &Point| Point { mean: p.mean * factor, min: p.min * factor, max: p.max * factor, ..*p };
+    points.iter().map(scale).collect()
+}

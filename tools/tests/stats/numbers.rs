@@ -1,0 +1,207 @@
+//! Numbers of the report against arithmetic on the structures themselves.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use shards::reader::Columns;
+use shards::{Dataset, Structure};
+
+use crate::made_up::{ROWS, TRAIN, molecule};
+use crate::report;
+
+fn close(found: &Value, expected: f64) {
+    let found = found.as_f64().unwrap_or(f64::NAN);
+    let error = (found - expected).abs();
+    assert!(error <= 1e-9 * expected.abs().max(1.0), "found {found}, expected {expected}");
+}
+
+fn all() -> Vec<Structure> {
+    (0..ROWS).map(molecule).collect()
+}
+
+fn energy(s: &Structure) -> f64 {
+    s.energy.unwrap()
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+fn std(values: &[f64]) -> f64 {
+    let centre = mean(values);
+    mean(&values.iter().map(|v| (v - centre).powi(2)).collect::<Vec<_>>()).sqrt()
+}
+
+fn bins(histogram: &Value) -> Vec<(f64, f64, u64)> {
+    let number = |bin: &Value, key: &str| bin[key].as_f64().unwrap();
+    let bins = histogram["bins"].as_array().unwrap().iter();
+    bins.map(|b| (number(b, "low"), number(b, "high"), b["count"].as_u64().unwrap())).collect()
+}
+
+#[test]
+fn sizes_and_elements_are_counted() {
+    let home = tempfile::tempdir().unwrap();
+    let (json, _) = report(home.path(), &["--json"]);
+    let d = &json["datasets"][0];
+    assert_eq!(d["rows"], ROWS);
+    assert_eq!(d["atoms"], all().iter().map(|s| s.atomic_numbers.len() as u64).sum::<u64>());
+    let mut sizes: BTreeMap<usize, u64> = BTreeMap::new();
+    let mut atoms: BTreeMap<u8, u64> = BTreeMap::new();
+    for s in all() {
+        *sizes.entry(s.atomic_numbers.len()).or_default() += 1;
+        s.atomic_numbers.iter().for_each(|&z| *atoms.entry(z).or_default() += 1);
+    }
+    let expected: Vec<_> = sizes.iter().map(|(&n, &count)| (n as f64, n as f64 + 1.0, count)).collect();
+    assert_eq!(bins(&d["sizes"]), expected);
+    let elements = d["elements"].as_array().unwrap();
+    assert_eq!(elements.len(), 3);
+    for e in elements {
+        let z = e["atomic_number"].as_u64().unwrap() as u8;
+        let structures = all().iter().filter(|s| s.atomic_numbers.contains(&z)).count();
+        assert_eq!((&e["atoms"], &e["structures"]), (&atoms[&z].into(), &structures.into()), "{z}");
+    }
+    let train = &d["splits"][1];
+    assert_eq!((&train["name"], &train["rows"]), (&"train".into(), &TRAIN.into()));
+    close(
+        &train["atoms_mean"],
+        mean(&all()[..TRAIN as usize].iter().map(|s| s.atomic_numbers.len() as f64).collect::<Vec<_>>()),
+    );
+    assert_eq!((&d["overview_split"], &d["training_split"]), (&"all".into(), &"train".into()));
+    assert_eq!((&d["rejects"]["nan"], &d["first_rejects"][1][0]), (&2.into(), &"bad2".into()));
+}
+
+#[test]
+fn energies_before_and_after_the_reference() {
+    let home = tempfile::tempdir().unwrap();
+    let (json, _) = report(home.path(), &[]);
+    let d = &json["datasets"][0];
+    let per_atom: Vec<f64> = all().iter().map(|s| energy(s) / s.atomic_numbers.len() as f64).collect();
+    let found = &d["energy_per_atom"];
+    close(&found["mean"], mean(&per_atom));
+    close(&found["std"], std(&per_atom));
+    close(&found["min"], per_atom.iter().copied().fold(f64::INFINITY, f64::min));
+    let counted = bins(&found["histogram"]);
+    assert_eq!(counted.iter().map(|b| b.2).sum::<u64>(), ROWS);
+    for (low, high, count) in counted {
+        // An energy on an edge may be counted on either side of it.
+        let inside =
+            |slack: f64| per_atom.iter().filter(|&&e| e >= low - slack && e <= high + slack).count() as u64;
+        assert!(inside(-1e-9) <= count && count <= inside(1e-9), "{low} to {high}: {count}");
+    }
+    let coefficients: BTreeMap<u8, f64> = d["elements"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| (e["atomic_number"].as_u64().unwrap() as u8, e["reference"].as_f64().unwrap()))
+        .collect();
+    let residual = |s: &Structure| energy(s) - s.atomic_numbers.iter().map(|z| coefficients[z]).sum::<f64>();
+    let train: Vec<Structure> = all().into_iter().take(TRAIN as usize).collect();
+    // Least squares: the residuals are orthogonal to each element's counts.
+    for z in coefficients.keys() {
+        let count = |s: &Structure| s.atomic_numbers.iter().filter(|&n| n == z).count() as f64;
+        let product: f64 = train.iter().map(|s| count(s) * residual(s)).sum();
+        assert!(product.abs() < 1e-6, "element {z}: {product}");
+    }
+    let residuals: Vec<f64> = train.iter().map(residual).collect();
+    let label = &d["splits"][1]["labels"]["energy"];
+    let absolute: Vec<f64> = residuals.iter().map(|r| r.abs()).collect();
+    close(&label["referenced_std"], std(&residuals));
+    close(&label["referenced_mae"], mean(&absolute));
+    close(&label["mean"], mean(&train.iter().map(energy).collect::<Vec<_>>()));
+    assert_eq!((&label["rank"], &label["elements"]), (&3.into(), &3.into()));
+    let sampled: Vec<f64> = all().iter().map(|s| residual(s) / s.atomic_numbers.len() as f64).collect();
+    close(&d["referenced"]["per_atom"]["mean"], mean(&sampled));
+    close(&d["referenced"]["per_atom"]["std"], std(&sampled));
+    assert_eq!(d["referenced"]["complete"], true);
+}
+
+#[test]
+fn a_sample_is_said_to_be_one() {
+    let home = tempfile::tempdir().unwrap();
+    let (json, page) = report(home.path(), &["--sample", "9"]);
+    let sample = &json["datasets"][0]["referenced"];
+    assert_eq!(sample["complete"], false);
+    assert!(sample["read"].as_u64().unwrap() < ROWS && page.contains("A sample of "), "{sample}");
+}
+
+#[test]
+fn forces_and_graphs() {
+    let home = tempfile::tempdir().unwrap();
+    let (json, _) = report(home.path(), &[]);
+    let d = &json["datasets"][0];
+    let norms: Vec<f64> = all()
+        .iter()
+        .flat_map(|s| {
+            s.forces
+                .clone()
+                .unwrap()
+                .iter()
+                .collect::<Vec<_>>()
+                .chunks(3)
+                .map(|f| f.iter().map(|x| x * x).sum::<f64>().sqrt())
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    assert_eq!(d["zero_forces"], norms.iter().filter(|&&n| n == 0.0).count());
+    for (low, high, count) in bins(&d["force_norms"]) {
+        assert_eq!(count, norms.iter().filter(|&&n| n >= low && n < high).count() as u64, "{low} to {high}");
+    }
+    close(&d["splits"][0]["forces"]["mean_norm"], mean(&norms));
+    // All atoms of a molecule are neighbours: ordered pairs, and ordered pairs at each atom.
+    let count = |column: &str| {
+        d["counts"].as_array().unwrap().iter().find(|c| c["column"] == column).unwrap().clone()
+    };
+    let sizes: Vec<u64> = all().iter().map(|s| s.atomic_numbers.len() as u64).collect();
+    let (edges, triplets) = (count("edges_main"), count("triplets"));
+    assert_eq!(edges["total"], sizes.iter().map(|n| n * (n - 1)).sum::<u64>());
+    assert_eq!((&edges["min"], &edges["max"]), (&6.into(), &42.into()));
+    assert_eq!(triplets["total"], sizes.iter().map(|n| n * (n - 1) * (n - 2)).sum::<u64>());
+    let mut sorted = sizes.clone();
+    sorted.sort_unstable();
+    let at = |share: f64| sorted[(ROWS as f64 * share).ceil() as usize - 1];
+    assert_eq!(
+        (&edges["median"], &edges["p95"]),
+        (&(at(0.5) * (at(0.5) - 1)).into(), &(at(0.95) * (at(0.95) - 1)).into())
+    );
+    // Quadruplets: the shards' own reader against polars.
+    let dataset = Dataset::open(home.path().join("dataset")).unwrap();
+    let quadruplets = dataset.row_groups().iter().map(|group| {
+        let block = dataset.read(group, Columns::counts()).unwrap();
+        (0..block.rows()).map(|row| block.counts(row).unwrap().quadruplets).sum::<u64>()
+    });
+    assert_eq!(count("quadruplets")["total"], quadruplets.sum::<u64>());
+}
+
+#[test]
+fn the_mix_follows_the_temperature() {
+    let home = tempfile::tempdir().unwrap();
+    let (dataset, second) = (home.path().join("dataset"), home.path().join("second"));
+    crate::made_up::write(&dataset);
+    crate::made_up::write(&second);
+    // The second is trained on all its 23 rows, the first on 15.
+    shards::splits::add(
+        &second,
+        vec![
+            shards::splits::SplitDefinition::new("train", "all", None, shards::RowSet::from_range(0..ROWS))
+                .unwrap(),
+        ],
+        true,
+    )
+    .unwrap();
+    let output = home.path().join("r.html");
+    let path = |p: &std::path::Path| p.display().to_string();
+    let done =
+        crate::stats(&[path(&dataset), path(&second), "--output".into(), path(&output), "--json".into()]);
+    let json: Value = serde_json::from_slice(&done.stdout).unwrap();
+    let drawn = |t: usize| {
+        let of = |d: usize| json["mix"][t]["datasets"][d]["drawn"].as_u64().unwrap();
+        (of(0), of(1))
+    };
+    // n · (n_max / n)^(1 − 1/T): unchanged, by the square root, alike.
+    let (small, large) = (TRAIN as f64, ROWS as f64);
+    assert_eq!(drawn(0), (TRAIN, ROWS));
+    assert_eq!(drawn(1), ((small * (large / small).sqrt()).ceil() as u64, ROWS));
+    assert_eq!(drawn(2), (ROWS, ROWS));
+    let temperatures: Vec<&Value> = (0..3).map(|t| &json["mix"][t]["temperature"]).collect();
+    assert_eq!(temperatures, ["1", "2", "inf"]);
+}
