@@ -12,8 +12,11 @@
 mod cases {
     mod bad_input;
     mod convert;
+    mod readme;
     mod real_data;
+    mod train;
 }
 mod least_squares;
+mod npz;
 mod programs;
 mod rows;

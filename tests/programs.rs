@@ -69,7 +69,7 @@ pub(crate) struct Ended {
 impl Ended {
     #[track_caller]
     pub(crate) fn ok(self) -> Self {
-        assert_eq!(self.code, Some(0), "{self:#?}");
+        assert_eq!(self.code, Some(0), "{} failed: {self:#?}", self.command);
         self
     }
 

@@ -166,7 +166,10 @@ fn linear_references_equal_independent_least_squares() {
             }
             let members: Vec<&Row> = members.iter().map(|&row| &rows[row as usize]).collect();
             let counts = |row: &Row| -> Vec<f64> {
-                elements.iter().map(|z| row.numbers.iter().map(|n| f64::from(u8::from(n == z))).sum()).collect()
+                elements
+                    .iter()
+                    .map(|z| row.numbers.iter().map(|n| f64::from(u8::from(n == z))).sum())
+                    .collect()
             };
             let matrix: Vec<Vec<f64>> = members.iter().map(|row| counts(row)).collect();
             let target: Vec<f64> = members.iter().map(|row| row.energy.unwrap()).collect();
