@@ -89,21 +89,24 @@ impl Ani1x {
     fn read_formula(&self, formula: &Formula, sink: &mut dyn Sink) -> Result<(), IngestError> {
         let (energy_key, forces_key) = (format!("{}.energy", self.level), format!("{}.forces", self.level));
         let group = &formula.group;
-        let [numbers, positions, energies, forces] =
-            group.require(["atomic_numbers", "coordinates", &energy_key, &forces_key])?;
+        let [numbers, positions, energies] = group.require(["atomic_numbers", "coordinates", &energy_key])?;
         let atomic_numbers = numbers.atomic_numbers()?;
         let (rows, atoms) = (formula.rows as usize, atomic_numbers.len());
-        for (dataset, shape) in
-            [(&positions, vec![rows, atoms, 3]), (&energies, vec![rows]), (&forces, vec![rows, atoms, 3])]
-        {
-            expect_shape(dataset, &shape)?;
-        }
-        let (positions, forces) = (floats(&positions)?, floats(&forces)?.scaled(self.hartree_ev));
+        expect_shape(&positions, &[rows, atoms, 3])?;
+        expect_shape(&energies, &[rows])?;
+        let positions = floats(&positions)?;
         let energies = energies.numbers()?.into_f64();
+        let forces = if has_forces(&self.level) {
+            let [forces] = group.require([&forces_key as &str])?;
+            expect_shape(&forces, &[rows, atoms, 3])?;
+            Some(floats(&forces)?.scaled(self.hartree_ev))
+        } else {
+            None
+        };
         for (row, energy) in energies.into_iter().enumerate() {
             let id = format!("{}/{row}", formula.name);
-            let forces = slice(&forces, row, 3 * atoms);
-            if energy.is_nan() || has_nan(&forces) {
+            let forces = forces.as_ref().map(|f| slice(f, row, 3 * atoms));
+            if energy.is_nan() || forces.as_ref().is_some_and(has_nan) {
                 sink.leave_out(
                     &id,
                     "not_computed",
@@ -123,7 +126,7 @@ impl Ani1x {
                 charge: None,
                 spin: None,
                 energy: Some(energy * self.hartree_ev),
-                forces: Some(forces),
+                forces,
                 stress: None,
                 targets: vec![],
             })?;
@@ -152,6 +155,11 @@ impl Source for Ani1x {
     fn splits(&self) -> Vec<SplitPlan> {
         self.splits.clone()
     }
+}
+
+/// Only the two density-functional levels have forces in the release.
+fn has_forces(level: &str) -> bool {
+    level.starts_with("wb97x")
 }
 
 /// The groups to read, the rows of all groups, and the width of the coordinates.

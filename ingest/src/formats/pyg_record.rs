@@ -29,6 +29,7 @@ pub(super) fn structure(
     place: Place<'_>,
 ) -> Result<Structure, IngestError> {
     let reader = Reader { record, place };
+    reader.check_dataset(format)?;
     let (_, numbers) = reader.array(&["atomic_numbers", "z"])?;
     let atomic_numbers = reader.small_integers("atomic_numbers", numbers, 1..=118)?;
     let n = atomic_numbers.len();
@@ -134,6 +135,16 @@ impl<'d, 'a> Reader<'_, 'd, 'a, '_> {
             )),
             None => Ok(values.into_iter().map(|v| v as u8).collect()),
         }
+    }
+
+    /// OC22 marks its records (`oc22`, in early files `p`); read as OC20's they would get the wrong zero of energy and ids.
+    fn check_dataset(&self, format: Format) -> Result<(), IngestError> {
+        let marked = self.record.first(&["oc22", "p"]).is_some();
+        if format == Format::Oc20 && marked {
+            let found = "OC22's mark: convert with --dataset oc22".to_owned();
+            return Err(self.malformed("oc22", "a record of OC20".to_owned(), found));
+        }
+        Ok(())
     }
 
     fn check_atom_count(&self, atoms: usize) -> Result<(), IngestError> {

@@ -57,6 +57,17 @@ fn ani1x_groups_rows_and_units() {
 }
 
 #[test]
+fn ani1x_levels_without_forces() {
+    let options = Options { level: "ccsd(t)_cbs".to_owned(), ..Options::default() };
+    let source = source(Format::Ani1x, &[fixture("ani1x/ani1x-release.h5")], &options);
+    let all = read(source.as_ref());
+    assert_eq!(source.header().level_of_theory, "ccsd(t)_cbs");
+    assert!(!all.rejects.is_empty(), "the fixture's sparse level has NaN");
+    assert_eq!(all.structures.len() + all.rejects.len(), 38);
+    assert!(all.structures.iter().all(|s| s.forces.is_none() && s.energy.is_some()));
+}
+
+#[test]
 fn ani1x_splits_hold_whole_formulas_and_follow_the_seed() {
     let plans = |seed| {
         let options = Options { seed, ..Options::default() };

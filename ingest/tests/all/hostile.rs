@@ -97,6 +97,15 @@ fn a_record_with_other_names_says_what_it_has() {
 }
 
 #[test]
+fn oc22_is_not_read_as_oc20() {
+    check(
+        Format::Oc20,
+        &fixture("oc22/s2ef-total/train/data.0000.lmdb"),
+        &["key `0`: `oc22`", "--dataset oc22"],
+    );
+}
+
+#[test]
 fn hdf5_without_a_dataset() {
     let dir = tempfile::tempdir().unwrap();
     let from = "ani1x/ani1x-release.h5";
