@@ -1,7 +1,7 @@
 use tch::{Tensor, nn};
 
 use super::dense::{Dropout, chain, residuals};
-use super::{Dense, GemNetConfig, Maker, Residual, ScaleFactor, shape};
+use super::{Dense, GemNetConfig, Init, Residual, ScaleFactor, shape};
 use crate::batch::GraphTensors;
 
 /// `h_a = MLP(Σ_c m_ca ⊙ R rbf(d_ca))`: edges summed at their target.
@@ -15,16 +15,16 @@ pub(crate) struct AtomUpdate {
 
 impl AtomUpdate {
     /// Names `dense_rbf`, `scale_sum` and `layers` under `path`.
-    pub(crate) fn new(path: &nn::Path, config: &GemNetConfig, make: Maker) -> Self {
+    pub(crate) fn new(path: &nn::Path, config: &GemNetConfig, init: Init) -> Self {
         let GemNetConfig { emb_size_atom: atom, emb_size_edge: edge, .. } = *config;
         let layers = path / "layers";
-        let first = (atom != edge).then(|| Dense::activated(&(&layers / 0), edge, atom, make));
+        let first = (atom != edge).then(|| Dense::activated(&(&layers / 0), edge, atom, init));
         let begin = i64::from(first.is_some());
         Self {
-            dense_rbf: Dense::linear(&(path / "dense_rbf"), config.emb_size_rbf, edge, make),
+            dense_rbf: Dense::linear(&(path / "dense_rbf"), config.emb_size_rbf, edge, init),
             scale_sum: ScaleFactor::new(&(path / "scale_sum")),
             first,
-            rest: residuals(&layers, begin, config.num_atom, atom, make),
+            rest: residuals(&layers, begin, config.num_atom, atom, init),
         }
     }
 

@@ -6,7 +6,7 @@ use super::edge_embedding::EdgeEmbedding;
 use super::geometry::Geometry;
 use super::interaction::InteractionBlock;
 use super::output::OutputBlock;
-use super::{EdgeDropoutScaling, GemNetConfig, Init, Maker, Product, Residual, ScaleFactor, shape};
+use super::{EdgeDropoutScaling, GemNetConfig, Init, Residual, ScaleFactor, linear, shape};
 use crate::batch::Batch;
 
 /// What heads read.
@@ -46,17 +46,15 @@ pub struct Backbone {
 struct GlobalOutput {
     weight: Tensor,
     layers: Vec<Residual>,
-    product: Product,
 }
 
 impl GlobalOutput {
-    fn new(path: &nn::Path, units: i64, config: &GemNetConfig, make: Maker) -> Self {
+    fn new(path: &nn::Path, units: i64, config: &GemNetConfig, init: Init) -> Self {
         let path = path / "out_mlp";
         let size = [units, units * (config.num_blocks + 1)];
         Self {
-            weight: make.weight(&(&path / 0 / "linear"), "weight", &size),
-            layers: residuals(&path, 1, config.num_global_out_layers, units, make),
-            product: make.product,
+            weight: init.weight(&(&path / 0 / "linear"), "weight", &size),
+            layers: residuals(&path, 1, config.num_global_out_layers, units, init),
         }
     }
 
@@ -64,7 +62,7 @@ impl GlobalOutput {
     fn add(&self, sum: Option<Tensor>, x: &Tensor, block: usize) -> Tensor {
         let units = self.weight.size()[0];
         let weight = self.weight.narrow(1, block as i64 * units, units);
-        let part = self.product.linear(x, &weight, None);
+        let part = linear(x, &weight, None);
         match sum {
             Some(sum) => sum + part,
             None => part,
@@ -84,23 +82,22 @@ impl Backbone {
 
     /// A backbone whose weights are chosen by `init`.
     pub fn with_init(path: &nn::Path, config: &GemNetConfig, init: Init) -> Self {
-        let make = Maker { init, product: Product::of(config) };
         let bases = path / "bases";
         let GemNetConfig { emb_size_atom: atom, emb_size_edge: edge, num_radial: radial, num_blocks, .. } =
             *config;
         Self {
-            bases: Bases::new(&bases, config, make),
-            edge_embedding: EdgeEmbedding::new(&(&bases / "edge_emb"), atom, radial, edge, make),
+            bases: Bases::new(&bases, config, init),
+            edge_embedding: EdgeEmbedding::new(&(&bases / "edge_emb"), atom, radial, edge, init),
             blocks: (0..num_blocks)
-                .map(|i| InteractionBlock::new(&(path / "int_blocks" / i), config, make))
+                .map(|i| InteractionBlock::new(&(path / "int_blocks" / i), config, init))
                 .collect(),
             outputs: (0..=num_blocks)
-                .map(|i| OutputBlock::new(&(path / "out_blocks" / i), config, make))
+                .map(|i| OutputBlock::new(&(path / "out_blocks" / i), config, init))
                 .collect(),
-            energy: GlobalOutput::new(&(path / "out_mlp_E"), atom, config, make),
+            energy: GlobalOutput::new(&(path / "out_mlp_E"), atom, config, init),
             forces: config
                 .direct_forces
-                .then(|| GlobalOutput::new(&(path / "out_mlp_F"), edge, config, make)),
+                .then(|| GlobalOutput::new(&(path / "out_mlp_F"), edge, config, init)),
             config: config.clone(),
         }
     }

@@ -3,7 +3,7 @@ use tch::{Tensor, nn};
 use super::angular::harmonics;
 use super::geometry::Geometry;
 use super::radial::RadialBasis;
-use super::{Dense, GemNetConfig, Maker, shape};
+use super::{Dense, GemNetConfig, Init, shape};
 use crate::batch::GraphTensors;
 
 /// Embedding of radial functions times angular functions: a weight `[r, s, c]` read as `[r, c, s]`.
@@ -18,8 +18,8 @@ struct BasisEmbedding {
 }
 
 impl BasisEmbedding {
-    fn new(path: &nn::Path, radial: i64, orders: i64, embedding: i64, make: Maker) -> Self {
-        Self { weight: make.weight(path, "weight", &[radial, orders, embedding]), embedding, orders }
+    fn new(path: &nn::Path, radial: i64, orders: i64, embedding: i64, init: Init) -> Self {
+        Self { weight: init.weight(path, "weight", &[radial, orders, embedding]), embedding, orders }
     }
 
     /// `[e, r]` to `[e, c, s]`.
@@ -92,18 +92,18 @@ pub(crate) struct Bases {
 }
 
 impl Bases {
-    pub(crate) fn new(path: &nn::Path, config: &GemNetConfig, make: Maker) -> Self {
+    pub(crate) fn new(path: &nn::Path, config: &GemNetConfig, init: Init) -> Self {
         let GemNetConfig { num_radial: r, num_spherical: s, emb_size_rbf: rbf, emb_size_cbf: cbf, .. } =
             *config;
-        let dense = |name: &str| Dense::linear(&(path / name), r, rbf, make);
-        let circular = |name: &str| BasisEmbedding::new(&(path / name), r, s, cbf, make);
+        let dense = |name: &str| Dense::linear(&(path / name), r, rbf, init);
+        let circular = |name: &str| BasisEmbedding::new(&(path / name), r, s, cbf, init);
         let radial = RadialBasis::new(&(path / "radial_basis"), config);
         // The reference keeps further copies of the same constants; checkpoints hold them, the computation needs one.
         let mut copies = Vec::new();
         let quadruplet = config.quad_interaction.then(|| {
             copies.extend(["cbf_basis_qint", "sbf_basis_qint"]);
             let spherical =
-                BasisEmbedding::new(&(path / "mlp_sbf_qint"), r, s * s, config.emb_size_sbf, make);
+                BasisEmbedding::new(&(path / "mlp_sbf_qint"), r, s * s, config.emb_size_sbf, init);
             (dense("mlp_rbf_qint"), circular("mlp_cbf_qint"), spherical)
         });
         let atom_edge =
@@ -120,7 +120,7 @@ impl Bases {
         }
         let atom_atom = config.atom_interaction.then(|| {
             RadialBasis::new(&(path / "radial_basis_aint"), config);
-            make.weight(&(path / "mlp_rbf_aint"), "weight", &[rbf, r])
+            init.weight(&(path / "mlp_rbf_aint"), "weight", &[rbf, r])
         });
         Self {
             orders: s,

@@ -2,7 +2,7 @@ use std::f64::consts::FRAC_1_SQRT_2;
 
 use tch::{Tensor, nn};
 
-use super::{Maker, Product};
+use super::{Init, linear};
 
 /// `silu(x) / 0.6`: close to unit variance for unit-variance input.
 pub(crate) fn scaled_silu(x: &Tensor) -> Tensor {
@@ -15,24 +15,23 @@ pub struct Dense {
     /// `[out, in]`, named `linear.weight`.
     pub weight: Tensor,
     activation: bool,
-    product: Product,
 }
 
 impl Dense {
     /// A linear map.
-    pub(crate) fn linear(path: &nn::Path, input: i64, output: i64, make: Maker) -> Self {
-        let weight = make.weight(&(path / "linear"), "weight", &[output, input]);
-        Self { weight, activation: false, product: make.product }
+    pub(crate) fn linear(path: &nn::Path, input: i64, output: i64, init: Init) -> Self {
+        let weight = init.weight(&(path / "linear"), "weight", &[output, input]);
+        Self { weight, activation: false }
     }
 
     /// A linear map and the activation.
-    pub(crate) fn activated(path: &nn::Path, input: i64, output: i64, make: Maker) -> Self {
-        Self { activation: true, ..Self::linear(path, input, output, make) }
+    pub(crate) fn activated(path: &nn::Path, input: i64, output: i64, init: Init) -> Self {
+        Self { activation: true, ..Self::linear(path, input, output, init) }
     }
 
     /// `x [.., in]` to `[.., out]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        let y = self.product.linear(x, &self.weight, None);
+        let y = linear(x, &self.weight, None);
         if self.activation { scaled_silu(&y) } else { y }
     }
 }
@@ -61,9 +60,9 @@ pub struct Residual {
 
 impl Residual {
     /// Two square layers under `dense_mlp.0` and `dense_mlp.1`.
-    pub(crate) fn new(path: &nn::Path, units: i64, make: Maker) -> Self {
+    pub(crate) fn new(path: &nn::Path, units: i64, init: Init) -> Self {
         let path = path / "dense_mlp";
-        let layer = |i: i64| Dense::activated(&(&path / i), units, units, make);
+        let layer = |i: i64| Dense::activated(&(&path / i), units, units, init);
         Self { first: layer(0), second: layer(1) }
     }
 
@@ -75,8 +74,8 @@ impl Residual {
 }
 
 /// `count` residual blocks named `0`, `1`, … from `first`.
-pub(crate) fn residuals(path: &nn::Path, first: i64, count: i64, units: i64, make: Maker) -> Vec<Residual> {
-    (first..first + count).map(|i| Residual::new(&(path / i), units, make)).collect()
+pub(crate) fn residuals(path: &nn::Path, first: i64, count: i64, units: i64, init: Init) -> Vec<Residual> {
+    (first..first + count).map(|i| Residual::new(&(path / i), units, init)).collect()
 }
 
 /// Applies blocks in order.

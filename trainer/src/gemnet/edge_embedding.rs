@@ -1,7 +1,7 @@
 use tch::{Tensor, nn};
 
 use super::dense::scaled_silu;
-use super::{Maker, Product, shape};
+use super::{Init, linear, shape};
 use crate::batch::GraphTensors;
 
 /// `m_ca = σ(W [h_c ‖ h_a ‖ f_ca])`, evaluated as `σ(W_s h_c + W_t h_a + W_f f_ca)`: the atoms' parts on atoms, which
@@ -10,22 +10,20 @@ use crate::batch::GraphTensors;
 pub(crate) struct EdgeEmbedding {
     weight: Tensor,
     atom: i64,
-    product: Product,
 }
 
 impl EdgeEmbedding {
     /// `dense.linear.weight [out, 2·atom + features]` under `path`.
-    pub(crate) fn new(path: &nn::Path, atom: i64, features: i64, out: i64, make: Maker) -> Self {
-        let weight = make.weight(&(path / "dense" / "linear"), "weight", &[out, 2 * atom + features]);
-        Self { weight, atom, product: make.product }
+    pub(crate) fn new(path: &nn::Path, atom: i64, features: i64, out: i64, init: Init) -> Self {
+        let weight = init.weight(&(path / "dense" / "linear"), "weight", &[out, 2 * atom + features]);
+        Self { weight, atom }
     }
 
     /// Atoms `[n, a]` and edge features `[e, f]` to `[e, out]`.
     pub(crate) fn forward(&self, h: &Tensor, features: &Tensor, graph: &GraphTensors) -> Tensor {
         let parts = self.weight.split_with_sizes([self.atom, self.atom, features.size()[1]], 1);
-        let product = |x: &Tensor, part: &Tensor| self.product.linear(x, part, None);
-        let on_atoms = |part: &Tensor, index: &Tensor| product(h, part).index_select(0, index);
-        let mut m = product(features, &parts[2]);
+        let on_atoms = |part: &Tensor, index: &Tensor| linear(h, part, None).index_select(0, index);
+        let mut m = linear(features, &parts[2], None);
         m += on_atoms(&parts[0], &graph.main.source);
         m += on_atoms(&parts[1], &graph.main.target);
         shape!(m, [graph.edges(), self.weight.size()[0]]);

@@ -1,7 +1,5 @@
 use tch::{Tensor, nn, no_grad};
 
-use super::product::Product;
-
 /// What new weights of the backbone hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Init {
@@ -11,21 +9,12 @@ pub enum Init {
     Zeros,
 }
 
-/// What all layers of a backbone are made with.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Maker {
-    /// What new weights hold.
-    pub(crate) init: Init,
-    /// How dense layers multiply.
-    pub(crate) product: Product,
-}
-
-impl Maker {
+impl Init {
     /// Adds a trainable weight to the store.
     pub(crate) fn weight(self, path: &nn::Path, name: &str, size: &[i64]) -> Tensor {
-        let weight = match self.init {
-            Init::HeOrthogonal => he_orthogonal(path, size),
-            Init::Zeros => Tensor::zeros(size, (path.kind(), path.device())),
+        let weight = match self {
+            Self::HeOrthogonal => he_orthogonal(path, size),
+            Self::Zeros => Tensor::zeros(size, (path.kind(), path.device())),
         };
         path.add(name, weight, true)
     }

@@ -9,7 +9,7 @@ use super::edge_embedding::EdgeEmbedding;
 use super::pair::PairInteraction;
 use super::quadruplet::QuadrupletInteraction;
 use super::triplet::TripletInteraction;
-use super::{Dense, GemNetConfig, Maker, Residual, ScaleFactor};
+use super::{Dense, GemNetConfig, Init, Residual, ScaleFactor};
 use crate::batch::GraphTensors;
 
 /// One round of messages: edges hear edges, atoms and quadruplets; atoms hear edges and atoms; then each updates the
@@ -31,29 +31,29 @@ pub(crate) struct InteractionBlock {
 }
 
 impl InteractionBlock {
-    pub(crate) fn new(path: &nn::Path, config: &GemNetConfig, make: Maker) -> Self {
+    pub(crate) fn new(path: &nn::Path, config: &GemNetConfig, init: Init) -> Self {
         let (atom, edge) = (config.emb_size_atom, config.emb_size_edge);
         let triplet = |name: &str, widths, symmetric| {
-            TripletInteraction::new(&(path / name), widths, symmetric, config, make)
+            TripletInteraction::new(&(path / name), widths, symmetric, config, init)
         };
-        let layers = |name: &str, count, units| residuals(&(path / name), 0, count, units, make);
+        let layers = |name: &str, count, units| residuals(&(path / name), 0, count, units, init);
         let mixed = |on: bool, name: &str, widths, symmetric| on.then(|| triplet(name, widths, symmetric));
         Self {
-            dense_ca: Dense::activated(&(path / "dense_ca"), edge, edge, make),
+            dense_ca: Dense::activated(&(path / "dense_ca"), edge, edge, init),
             triplets: triplet("trip_interaction", (edge, edge), true),
             quadruplets: config
                 .quad_interaction
-                .then(|| QuadrupletInteraction::new(&(path / "quad_interaction"), config, make)),
+                .then(|| QuadrupletInteraction::new(&(path / "quad_interaction"), config, init)),
             atom_edge: mixed(config.atom_edge_interaction, "atom_edge_interaction", (atom, edge), true),
             edge_atom: mixed(config.edge_atom_interaction, "edge_atom_interaction", (edge, atom), false),
             atom_atom: config
                 .atom_interaction
-                .then(|| PairInteraction::new(&(path / "atom_interaction"), config, make)),
+                .then(|| PairInteraction::new(&(path / "atom_interaction"), config, init)),
             before_skip: layers("layers_before_skip", config.num_before_skip, edge),
             after_skip: layers("layers_after_skip", config.num_after_skip, edge),
             atom_layers: layers("atom_emb_layers", config.num_atom_emb_layers, atom),
-            atom_update: AtomUpdate::new(&(path / "atom_update"), config, make),
-            concat: EdgeEmbedding::new(&(path / "concat_layer"), atom, edge, edge, make),
+            atom_update: AtomUpdate::new(&(path / "atom_update"), config, init),
+            concat: EdgeEmbedding::new(&(path / "concat_layer"), atom, edge, edge, init),
             after_concat: layers("residual_m", config.num_concat, edge),
         }
     }

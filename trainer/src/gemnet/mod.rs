@@ -35,9 +35,8 @@ pub use backbone::{Backbone, Embeddings, Stage};
 pub use config::{EdgeDropoutScaling, GemNetConfig};
 pub use dense::{Dense, Dropout, Residual};
 pub use fit::{FittedScale, fit_scale_factors};
-pub(crate) use init::Maker;
 pub use init::{Init, he_orthogonal};
-pub(crate) use product::Product;
+pub(crate) use product::linear;
 pub use scale::ScaleFactor;
 pub use shared::gradient_divisors;
 

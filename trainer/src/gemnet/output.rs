@@ -4,7 +4,7 @@ use tch::{Tensor, nn};
 
 use super::atom_update::AtomUpdate;
 use super::dense::{Dropout, chain, residuals};
-use super::{Dense, GemNetConfig, Maker, Residual, ScaleFactor};
+use super::{Dense, GemNetConfig, Init, Residual, ScaleFactor};
 use crate::batch::GraphTensors;
 
 /// What one block contributes to the outputs: `x_E = MLP((MLP(Σ m ⊙ R rbf) + h)/√2)` on atoms and, for direct forces,
@@ -24,16 +24,16 @@ struct ForceBranch {
 }
 
 impl OutputBlock {
-    pub(crate) fn new(path: &nn::Path, config: &GemNetConfig, make: Maker) -> Self {
+    pub(crate) fn new(path: &nn::Path, config: &GemNetConfig, init: Init) -> Self {
         let GemNetConfig { emb_size_atom: atom, emb_size_edge: edge, .. } = *config;
         let forces = config.direct_forces.then(|| ForceBranch {
-            layers: residuals(&(path / "seq_forces"), 0, config.num_atom, edge, make),
-            dense_rbf: Dense::linear(&(path / "dense_rbf_F"), config.emb_size_rbf, edge, make),
+            layers: residuals(&(path / "seq_forces"), 0, config.num_atom, edge, init),
+            dense_rbf: Dense::linear(&(path / "dense_rbf_F"), config.emb_size_rbf, edge, init),
             scale_rbf: ScaleFactor::new(&(path / "scale_rbf_F")),
         });
         Self {
-            update: AtomUpdate::new(path, config, make),
-            after_atom: residuals(&(path / "seq_energy2"), 0, config.num_output_afteratom, atom, make),
+            update: AtomUpdate::new(path, config, init),
+            after_atom: residuals(&(path / "seq_energy2"), 0, config.num_output_afteratom, atom, init),
             forces,
         }
     }

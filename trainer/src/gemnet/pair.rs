@@ -1,6 +1,6 @@
 use tch::{Tensor, nn};
 
-use super::{Dense, GemNetConfig, Maker, ScaleFactor, shape};
+use super::{Dense, GemNetConfig, Init, ScaleFactor, linear, shape};
 use crate::batch::GraphTensors;
 
 /// Messages between atoms: `h_a = U B Σ_b rbf(d_ba) ⊗ D h_b` over up to 1000 neighbours.
@@ -14,14 +14,14 @@ pub(crate) struct PairInteraction {
 }
 
 impl PairInteraction {
-    pub(crate) fn new(path: &nn::Path, config: &GemNetConfig, make: Maker) -> Self {
+    pub(crate) fn new(path: &nn::Path, config: &GemNetConfig, init: Init) -> Self {
         let GemNetConfig { emb_size_aint_in: inner, emb_size_aint_out: outer, emb_size_atom: atom, .. } =
             *config;
         Self {
-            bilinear: Dense::linear(&(path / "bilinear"), inner * config.emb_size_rbf, outer, make),
+            bilinear: Dense::linear(&(path / "bilinear"), inner * config.emb_size_rbf, outer, init),
             scale_rbf_sum: ScaleFactor::new(&(path / "scale_rbf_sum")),
-            down: Dense::activated(&(path / "down_projection"), atom, inner, make),
-            up: Dense::activated(&(path / "up_projection"), outer, atom, make),
+            down: Dense::activated(&(path / "down_projection"), atom, inner, init),
+            up: Dense::activated(&(path / "up_projection"), outer, atom, init),
         }
     }
 
@@ -34,7 +34,7 @@ impl PairInteraction {
         let received = radial.bmm(&rows);
         shape!(received, [n, rbf, inner]);
         let weight = self.scale_rbf_sum.fold(&self.bilinear.weight);
-        let sum = received.view([n, rbf * inner]).matmul(&weight.tr());
+        let sum = linear(&received.view([n, rbf * inner]), &weight, None);
         self.scale_rbf_sum.see(&sum, &sent);
         self.up.forward(&sum)
     }

@@ -3,7 +3,7 @@ use std::f64::consts::FRAC_1_SQRT_2;
 use tch::{Tensor, nn};
 
 use super::bases::QuadrupletBasis;
-use super::{Dense, GemNetConfig, Maker, ScaleFactor, shape};
+use super::{Dense, GemNetConfig, Init, ScaleFactor, linear, shape};
 use crate::batch::GraphTensors;
 
 /// Messages over chains `c→a←b←d`:
@@ -29,11 +29,11 @@ pub(crate) struct QuadrupletInteraction {
 }
 
 impl QuadrupletInteraction {
-    pub(crate) fn new(path: &nn::Path, config: &GemNetConfig, make: Maker) -> Self {
+    pub(crate) fn new(path: &nn::Path, config: &GemNetConfig, init: Init) -> Self {
         let GemNetConfig { emb_size_quad_in: inner, emb_size_quad_out: outer, emb_size_edge: edge, .. } =
             *config;
-        let activated = |name: &str, from, to| Dense::activated(&(path / name), from, to, make);
-        let linear = |path: nn::Path, from, to| Dense::linear(&path, from, to, make);
+        let activated = |name: &str, from, to| Dense::activated(&(path / name), from, to, init);
+        let linear = |path: nn::Path, from, to| Dense::linear(&path, from, to, init);
         Self {
             dense_db: activated("dense_db", edge, edge),
             mlp_rbf: linear(path / "mlp_rbf", config.emb_size_rbf, edge),
@@ -79,7 +79,7 @@ impl QuadrupletInteraction {
         let received = basis.spherical.bmm(&over_b);
         shape!(received, [edges, received.size()[1], c]);
         let weight = self.scale_sbf_sum.fold(&self.bilinear.weight);
-        let s_ca = received.view([edges, weight.size()[1]]).matmul(&weight.tr());
+        let s_ca = linear(&received.view([edges, weight.size()[1]]), &weight, None);
         self.scale_sbf_sum.see(&s_ca, &m_dba.view([q * k, c]));
         x.index_add(0, &index.receiving, &(self.up.forward(&s_ca) * FRAC_1_SQRT_2)).index_add(
             0,

@@ -3,7 +3,7 @@ use std::f64::consts::FRAC_1_SQRT_2;
 use tch::{Tensor, nn};
 
 use super::bases::TripletBasis;
-use super::{Dense, GemNetConfig, Maker, ScaleFactor, shape};
+use super::{Dense, GemNetConfig, Init, ScaleFactor, linear, shape};
 use crate::batch::GraphTensors;
 
 /// Messages over pairs of edges that meet at an atom:
@@ -30,16 +30,16 @@ impl TripletInteraction {
         (input, output): (i64, i64),
         symmetric: bool,
         config: &GemNetConfig,
-        make: Maker,
+        init: Init,
     ) -> Self {
         let GemNetConfig { emb_size_trip_in: inner, emb_size_trip_out: outer, emb_size_cbf: cbf, .. } =
             *config;
-        let activated = |name: &str, from, to| Dense::activated(&(path / name), from, to, make);
+        let activated = |name: &str, from, to| Dense::activated(&(path / name), from, to, init);
         Self {
             dense_ba: activated("dense_ba", input, input),
-            mlp_rbf: Dense::linear(&(path / "mlp_rbf"), config.emb_size_rbf, input, make),
+            mlp_rbf: Dense::linear(&(path / "mlp_rbf"), config.emb_size_rbf, input, init),
             scale_rbf: ScaleFactor::new(&(path / "scale_rbf")),
-            bilinear: Dense::linear(&(path / "mlp_cbf" / "bilinear"), inner * cbf, outer, make),
+            bilinear: Dense::linear(&(path / "mlp_cbf" / "bilinear"), inner * cbf, outer, init),
             scale_cbf_sum: ScaleFactor::new(&(path / "scale_cbf_sum")),
             down: activated("down_projection", input, inner),
             up: activated("up_projection_ca", outer, output),
@@ -117,7 +117,7 @@ impl TripletInteraction {
     fn combine(&self, received: &Tensor, sent: &Tensor) -> Tensor {
         let size = received.size();
         let weight = self.scale_cbf_sum.fold(&self.bilinear.weight);
-        let sum = received.view([size[0], size[1] * size[2]]).matmul(&weight.tr());
+        let sum = linear(&received.view([size[0], size[1] * size[2]]), &weight, None);
         shape!(sum, [size[0], self.bilinear.weight.size()[0]]);
         self.scale_cbf_sum.see(&sum, sent);
         sum

@@ -14,7 +14,7 @@ pub struct EnergyHead {
 impl EnergyHead {
     /// Layers under `path` (the reference's is `out_energy`).
     pub fn new(path: &nn::Path, config: &GemNetConfig) -> Self {
-        Self { mlp: HeadMlp::new(path, config.emb_size_atom, false, config) }
+        Self { mlp: HeadMlp::new(path, config.emb_size_atom, false) }
     }
 
     /// Energies `[g]`.
@@ -32,7 +32,7 @@ pub struct ForceHead {
 impl ForceHead {
     /// Layers with bias under `path` (the reference's is `out_forces`).
     pub fn new(path: &nn::Path, config: &GemNetConfig) -> Self {
-        Self { mlp: HeadMlp::new(path, config.emb_size_edge, true, config) }
+        Self { mlp: HeadMlp::new(path, config.emb_size_edge, true) }
     }
 
     /// Forces `[n, 3]`.
@@ -72,7 +72,7 @@ pub struct ScalarHead {
 impl ScalarHead {
     /// Layers under `path`.
     pub fn new(path: &nn::Path, config: &GemNetConfig, pooling: Pooling, bias: bool) -> Self {
-        Self { mlp: HeadMlp::new(path, config.emb_size_atom, bias, config), pooling }
+        Self { mlp: HeadMlp::new(path, config.emb_size_atom, bias), pooling }
     }
 
     /// The property `[g]`; `masses` `[n]` are read by [`Pooling::SquaredRadius`] only.

@@ -1,7 +1,7 @@
 use tch::nn::Init as TchInit;
 use tch::{Tensor, nn};
 
-use crate::gemnet::{GemNetConfig, Product};
+use crate::gemnet::{GemNetConfig, linear};
 
 /// Five linear layers with the scaled activation between them; the last maps to one number and has no bias.
 ///
@@ -9,12 +9,11 @@ use crate::gemnet::{GemNetConfig, Product};
 #[derive(Debug)]
 pub struct HeadMlp {
     layers: Vec<(Tensor, Option<Tensor>)>,
-    product: Product,
 }
 
 impl HeadMlp {
     /// Layers named `0`, `2`, …, `8` under `path`; `bias` on all but the last.
-    pub fn new(path: &nn::Path, units: i64, bias: bool, config: &GemNetConfig) -> Self {
+    pub fn new(path: &nn::Path, units: i64, bias: bool) -> Self {
         let bound = 1.0 / (units as f64).sqrt();
         let init = TchInit::Uniform { lo: -bound, up: bound };
         let layer = |i: i64| {
@@ -22,7 +21,7 @@ impl HeadMlp {
             let weight = path.var("weight", &[if last { 1 } else { units }, units], init);
             (weight, (bias && !last).then(|| path.var("bias", &[units], init)))
         };
-        Self { layers: (0..5).map(layer).collect(), product: Product::of(config) }
+        Self { layers: (0..5).map(layer).collect() }
     }
 
     /// `[i, units]` to `[i]`.
@@ -32,7 +31,7 @@ impl HeadMlp {
             if i > 0 {
                 y = y.silu() * (1.0 / 0.6);
             }
-            y = self.product.linear(&y, weight, bias.as_ref());
+            y = linear(&y, weight, bias.as_ref());
         }
         y.squeeze_dim(1)
     }

@@ -24,7 +24,7 @@ impl PretrainHeads {
     /// Heads for `tasks` tasks under `path` (the reference's is `output`).
     pub fn new(path: &nn::Path, tasks: usize, config: &GemNetConfig) -> Self {
         let heads = |name: &str, units| {
-            (0..tasks).map(|t| HeadMlp::new(&(path / name / t), units, true, config)).collect::<Vec<_>>()
+            (0..tasks).map(|t| HeadMlp::new(&(path / name / t), units, true)).collect::<Vec<_>>()
         };
         Self {
             energy: heads("out_energy", config.emb_size_atom),
