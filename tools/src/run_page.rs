@@ -7,6 +7,7 @@ use crate::html::{self, Cell, Table, escape};
 use crate::number::{integer, significant};
 use crate::run_report::{Quantity, RunReport};
 use crate::series::Point;
+use crate::svg::axis::Axis;
 use crate::svg::line::{self, Curve, Vertical};
 
 /// How a quantity is drawn.
@@ -54,7 +55,7 @@ pub fn render(run: &RunReport, anchor: &str) -> String {
     html.push_str(&evaluations(run));
     html.push_str("<div class=\"grid\">\n");
     for (quantity, curves) in &run.curves {
-        html.push_str(&curves_figure(*quantity, curves, run.last.get(quantity)));
+        html.push_str(&curves_figure(run, *quantity, curves));
     }
     html + "</div>\n</section>\n"
 }
@@ -66,12 +67,25 @@ fn facts(run: &RunReport) -> String {
         ("optimiser steps", integer(run.steps)),
         ("structures consumed", run.samples.map(integer).unwrap_or_default()),
         ("epochs", text(run.epochs, 4)),
-        ("ended", run.ending.clone().unwrap_or_else(|| "not yet (still running, or killed)".into())),
+        ("ended", ending(run.ending.as_deref()).into()),
         ("minutes", text(run.minutes, 4)),
         ("structures per second", text(run.samples_per_second, 4)),
         ("best validation metric", best.unwrap_or_default()),
         ("directory", run.directory.clone()),
     ])
+}
+
+/// Why a run ended, in words.
+fn ending(name: Option<&str>) -> &str {
+    match name {
+        None => "not yet (still running, or killed)",
+        Some("max-steps") => "at its limit of steps",
+        Some("patience") => "no better validation for too long",
+        Some("min-lr") => "learning rate at its floor",
+        Some("minutes") => "at its limit of time",
+        Some("signal") => "stopped by someone",
+        Some(other) => other,
+    }
 }
 
 fn evaluations(run: &RunReport) -> String {
@@ -106,11 +120,8 @@ fn evaluations(run: &RunReport) -> String {
     table.render()
 }
 
-fn curves_figure(
-    quantity: Quantity,
-    curves: &BTreeMap<String, Vec<Point>>,
-    last: Option<&BTreeMap<String, f64>>,
-) -> String {
+fn curves_figure(run: &RunReport, quantity: Quantity, curves: &BTreeMap<String, Vec<Point>>) -> String {
+    let last = run.last.get(&quantity);
     let style = quantity.style();
     let scaled: Vec<(&str, Vec<Point>)> =
         curves.iter().map(|(name, points)| (name.as_str(), scaled(points, style.factor))).collect();
@@ -122,7 +133,9 @@ fn curves_figure(
             last: last.and_then(|l| l.get(*name)).map(|v| v * style.factor),
         })
         .collect();
-    let plot = line::draw(&drawn, "optimiser steps", style.axis, style.vertical) + &line::legend(&drawn);
+    // All plots of a run have one horizontal axis, so that they can be compared.
+    let steps = Axis::whole("optimiser steps", 0.0, run.steps.max(1) as f64);
+    let plot = line::draw(&drawn, steps, style.axis, style.vertical) + &line::legend(&drawn);
     let merged = scaled.iter().flat_map(|(_, points)| points).map(|p| p.count).max().unwrap_or(1);
     let note = match merged {
         0 | 1 => String::new(),

@@ -74,6 +74,11 @@ impl Axis {
         Self { title: title.into(), low, high, log: true, ticks }
     }
 
+    /// What is shown, with its unit.
+    pub fn title(&self) -> &str {
+        &self.title
+    }
+
     /// Where a value lies between the axis' ends, 0 to 1; values beyond are moved to the end.
     pub fn share(&self, value: f64) -> f64 {
         let share = if self.log {

@@ -28,14 +28,12 @@ pub enum Vertical {
     Fitted,
 }
 
-/// Draws curves. Means are lines; where a point stands for many steps, their extremes are a band behind it.
-pub fn draw(curves: &[Curve], x_title: &str, y_title: &str, vertical: Vertical) -> String {
-    let mut svg = open(WIDTH, HEIGHT, &format!("Curves: {y_title} by {x_title}"));
-    let points = || curves.iter().flat_map(|c| c.points);
-    let Some((first, last)) = points().fold(None, |range, p| extend(range, p.x)) else {
+/// Draws curves over the given horizontal axis. Means are lines; where a point stands for many steps, their extremes are a band behind it.
+pub fn draw(curves: &[Curve], x: Axis, y_title: &str, vertical: Vertical) -> String {
+    let mut svg = open(WIDTH, HEIGHT, &format!("Curves: {y_title} by {}", x.title()));
+    if curves.iter().all(|c| c.points.is_empty()) {
         return svg + "</svg>";
-    };
-    let x = Axis::linear(x_title, first, last);
+    }
     let frame = Frame::new(x, vertical_axis(curves, y_title, vertical));
     frame.draw(&mut svg);
     for (index, curve) in curves.iter().enumerate() {
@@ -84,7 +82,7 @@ fn vertical_axis(curves: &[Curve], title: &str, vertical: Vertical) -> Axis {
     match vertical {
         Vertical::FromZero if low >= 0.0 => Axis::from_zero(title, top),
         Vertical::Fitted if low > 0.0 && high / low > 20.0 => Axis::log(title, low / 1.2, top * 1.2),
-        Vertical::Fitted if low >= 0.0 && low < 0.5 * top => Axis::from_zero(title, top),
+        Vertical::Fitted if low >= 0.0 && (low < 0.5 * top || low == top) => Axis::from_zero(title, top),
         _ => {
             let bottom = points().map(|p| p.min).filter(|v| v.is_finite()).fold(low, f64::min);
             let margin = 0.05 * (top - bottom);
@@ -134,7 +132,7 @@ mod tests {
             Curve { name: "a < b", points: &a, last: Some(1.0) },
             Curve { name: "b", points: &b, last: None },
         ];
-        let svg = draw(&curves, "optimiser steps", "loss", Vertical::Fitted);
+        let svg = draw(&curves, Axis::whole("optimiser steps", 0.0, 2.0), "loss", Vertical::Fitted);
         assert!(svg.contains("curve s0") && svg.contains("dot s1") && svg.contains("a &lt; b"));
         assert!(
             legend(&curves).matches("<li>").count() == 2 && legend(&curves).contains("a &lt; b <b>1</b>")
@@ -144,12 +142,13 @@ mod tests {
     #[test]
     fn a_loss_that_became_nan_is_left_out_of_the_path() {
         let broken = points(&[1.0, f64::NAN, 0.5]);
-        let svg = draw(&[Curve { name: "loss", points: &broken, last: None }], "x", "y", Vertical::Fitted);
+        let curves = [Curve { name: "loss", points: &broken, last: None }];
+        let svg = draw(&curves, Axis::linear("x", 0.0, 2.0), "y", Vertical::Fitted);
         assert!(!svg.contains("NaN"), "{svg}");
     }
 
     #[test]
     fn no_points_no_fault() {
-        assert!(draw(&[], "x", "y", Vertical::FromZero).ends_with("</svg>"));
+        assert!(draw(&[], Axis::linear("x", 0.0, 1.0), "y", Vertical::FromZero).ends_with("</svg>"));
     }
 }

@@ -49,6 +49,11 @@ pub(crate) fn molecule(i: u64) -> Structure {
 
 /// Writes the dataset in three parts, with splits `all`, `train` and `val`.
 pub(crate) fn write(dir: &Path) {
+    write_with(dir, TRAIN);
+}
+
+/// The same with the first `train` rows in split `train`.
+pub(crate) fn write_with(dir: &Path, train: u64) {
     let header = DatasetHeader {
         name: "made-up <1>".into(),
         domain: "molecules".into(),
@@ -88,7 +93,7 @@ pub(crate) fn write(dir: &Path) {
     };
     writer
         .finish(records, |_| {
-            Ok(vec![split("all", 0, ROWS)?, split("train", 0, TRAIN)?, split("val", TRAIN, ROWS)?])
+            Ok(vec![split("all", 0, ROWS)?, split("train", 0, train)?, split("val", train, ROWS)?])
         })
         .unwrap();
 }

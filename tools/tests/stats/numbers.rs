@@ -177,17 +177,8 @@ fn the_mix_follows_the_temperature() {
     let home = tempfile::tempdir().unwrap();
     let (dataset, second) = (home.path().join("dataset"), home.path().join("second"));
     crate::made_up::write(&dataset);
-    crate::made_up::write(&second);
     // The second is trained on all its 23 rows, the first on 15.
-    shards::splits::add(
-        &second,
-        vec![
-            shards::splits::SplitDefinition::new("train", "all", None, shards::RowSet::from_range(0..ROWS))
-                .unwrap(),
-        ],
-        true,
-    )
-    .unwrap();
+    crate::made_up::write_with(&second, ROWS);
     let output = home.path().join("r.html");
     let path = |p: &std::path::Path| p.display().to_string();
     let done =
