@@ -46,7 +46,7 @@ impl Console {
     /// Prints an error and gives the exit code: 2 for bad input, 1 for all else.
     pub(crate) fn fail(self, error: &anyhow::Error) -> ExitCode {
         let code = exit_code(error);
-        if self.json {
+        if self.json && !error.is::<crate::cmd::Told>() {
             let value = serde_json::json!({ "error": error.to_string(), "exit_code": code });
             let _ = writeln!(io::stdout(), "{value}");
         }
@@ -63,7 +63,7 @@ impl Console {
 fn exit_code(error: &anyhow::Error) -> u8 {
     let bad_input = match error.downcast_ref::<IngestError>() {
         Some(error) => error.is_bad_input(),
-        None => error.is::<crate::cmd::Refused>(),
+        None => error.is::<crate::cmd::Refused>() || error.is::<crate::cmd::Told>(),
     };
     if bad_input { 2 } else { 1 }
 }
@@ -80,6 +80,7 @@ pub(crate) struct Display {
     started: Instant,
     stored: AtomicU64,
     left_out: AtomicU64,
+    resumed: AtomicU64,
     last_line: Mutex<Instant>,
 }
 
@@ -104,6 +105,7 @@ impl Display {
             started: now,
             stored: AtomicU64::new(0),
             left_out: AtomicU64::new(0),
+            resumed: AtomicU64::new(0),
             last_line: Mutex::new(now),
         }
     }
@@ -148,7 +150,14 @@ impl Progress for Display {
                 bar.set_message(format!("{out} left out"));
             }
         } else if self.plain {
-            self.line(done + out, out);
+            self.line(done + out + self.resumed.load(Ordering::Relaxed), out);
+        }
+    }
+
+    fn resumed(&self, structures: u64) {
+        self.resumed.fetch_add(structures, Ordering::Relaxed);
+        if let Some(bar) = &self.bar {
+            bar.inc(structures);
         }
     }
 

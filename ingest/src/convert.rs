@@ -38,6 +38,8 @@ pub struct Settings {
 pub trait Progress: Sync {
     /// Structures were stored, or left out.
     fn advance(&self, stored: u64, left_out: u64);
+    /// Structures that an earlier run had dealt with.
+    fn resumed(&self, structures: u64);
     /// The units are done; splits are being measured.
     fn measuring(&self);
 }
@@ -158,7 +160,7 @@ impl Run<'_> {
     fn unit(&self, unit: usize) -> Result<UnitRecord, IngestError> {
         if let Some(record) = self.writer.finished(unit as u32) {
             let rows = record.part.as_ref().map_or(0, |p| p.rows);
-            self.progress.advance(rows, record.rejects.len() as u64);
+            self.progress.resumed(rows + record.rejects.len() as u64);
             return Ok(record.clone());
         }
         let writer = self.writer.unit(unit as u32)?;

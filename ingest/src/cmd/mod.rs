@@ -15,6 +15,11 @@ use crate::console::Console;
 #[error("{0}")]
 pub(crate) struct Refused(pub(crate) String);
 
+/// A finished command whose result, already told, is a failure: only the exit code 2 is left to give.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Told(pub(crate) String);
+
 /// An error of the shards crate as one of this program.
 pub(crate) fn shards_error(error: ShardError) -> anyhow::Error {
     IngestError::from(error).into()

@@ -6,7 +6,7 @@ use ingest::convert::Progress as _;
 use shards::Dataset;
 use shards::verify::verify;
 
-use super::{Refused, shards_error};
+use super::{Told, shards_error};
 use crate::console::Console;
 
 const EXAMPLES: &str = "\
@@ -33,13 +33,12 @@ pub(crate) fn run(args: &Args, console: Console) -> anyhow::Result<()> {
     let report = result.map_err(shards_error)?;
     let findings: Vec<_> =
         report.findings.iter().map(|f| serde_json::json!({ "file": f.file, "problem": f.problem })).collect();
-    let whole = findings.is_empty();
     for finding in &report.findings {
         console.say(&format!("{}: {}", finding.file.display(), finding.problem));
     }
-    if whole {
-        console
-            .result(&serde_json::json!({ "files": report.files, "rows": report.rows, "findings": findings }));
+    let faults = findings.len();
+    console.result(&serde_json::json!({ "files": report.files, "rows": report.rows, "findings": findings }));
+    let Some(first) = report.findings.first() else {
         console.say(&format!(
             "{}: {} files, {} rows, no faults",
             args.dir.display(),
@@ -47,9 +46,13 @@ pub(crate) fn run(args: &Args, console: Console) -> anyhow::Result<()> {
             report.rows
         ));
         return Ok(());
-    }
-    let first =
-        report.findings.first().map_or_else(String::new, |f| format!("{}: {}", f.file.display(), f.problem));
-    let text = format!("{}: {} faults; first: {first}", args.dir.display(), findings.len());
-    Err(Refused(text).into())
+    };
+    let noun = if faults == 1 { "fault" } else { "faults" };
+    let text = format!(
+        "{}: {faults} {noun}; first: {}: {}",
+        args.dir.display(),
+        first.file.display(),
+        first.problem
+    );
+    Err(Told(text).into())
 }

@@ -70,3 +70,40 @@ fn cut_files_are_refused_and_flipped_bytes_never_panic() {
     let error = read(b"no such thing").unwrap_err().to_string();
     assert!(error.ends_with("not an HDF5 file"), "{error}");
 }
+
+#[test]
+fn links_lead_where_they_say() {
+    let links = links::Links::open(&fixture("transition1x/transition1x.h5")).unwrap().unwrap();
+    let root: Vec<String> = links.list("/").unwrap().unwrap().into_iter().map(|l| l.0).collect();
+    assert_eq!(root, ["data", "test", "train", "val"]);
+    let test = links.list("test/C3H4").unwrap().unwrap();
+    assert_eq!(test, [("rxn0003".to_owned(), links::Link::Soft("/data/C3H4/rxn0003".to_owned()))]);
+    let followed = links.list("test/C3H4/rxn0003").unwrap().unwrap();
+    let direct = links.list("data/C3H4/rxn0003").unwrap().unwrap();
+    assert!(followed == direct && followed.len() == 7, "{followed:?}");
+    assert_eq!(links.list("test/none").unwrap(), None);
+}
+
+#[test]
+fn damaged_link_tables_end() {
+    let whole = std::fs::read(fixture("transition1x/transition1x.h5")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.h5");
+    for at in (0..whole.len().min(24_000)).step_by(7) {
+        let mut bytes = whole.clone();
+        bytes[at] = bytes[at].wrapping_add(0x11);
+        std::fs::write(&path, &bytes).unwrap();
+        let Ok(Some(links)) = links::Links::open(&path) else { continue };
+        for group in ["/", "test", "test/C3H4", "val/C2H4O/rxn0107"] {
+            let _ = links.list(group);
+        }
+    }
+    // A soft link to itself.
+    let mut bytes = whole.clone();
+    let (old, new) = (b"/data/C3H4/rxn0003\0", b"/test/C3H4/rxn0003\0");
+    let at = bytes.windows(old.len()).position(|w| w == old).unwrap();
+    bytes[at..at + new.len()].copy_from_slice(new);
+    std::fs::write(&path, &bytes).unwrap();
+    let links = links::Links::open(&path).unwrap().unwrap();
+    assert!(links.list("test/C3H4/rxn0003").unwrap_err().to_string().contains("in a circle"));
+}

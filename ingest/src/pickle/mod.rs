@@ -34,7 +34,7 @@ impl Limits {
     /// Enough for one structure of an LMDB, by a factor of a hundred.
     pub const RECORD: Self = Self { nodes: 1 << 16 };
     /// Enough for a file with a few hundred thousand records.
-    pub const FILE: Self = Self { nodes: 1 << 26 };
+    pub const FILE: Self = Self { nodes: 1 << 24 };
 }
 
 /// A refused pickle.
