@@ -83,7 +83,13 @@ impl Rmd17 {
             }
             match file.split.clone().or(part) {
                 Some(name) => splits.push(file_split(name, begin..units.len() as u32)),
-                None => splits.extend(whole_file_splits(&file.path, &molecule, &frames, options)?),
+                None => {
+                    let made = whole_file_splits(&file.path, &molecule, &frames, options)?;
+                    if made.is_empty() {
+                        splits.push(file_split("all".to_owned(), begin..units.len() as u32));
+                    }
+                    splits.extend(made);
+                }
             }
             molecule_files.push(MoleculeFile { path: file.path.clone(), frames: Mutex::new(Weak::new()) });
         }
