@@ -81,15 +81,15 @@ impl Rmd17 {
                 units.push(Unit { name, files: vec![file.path.clone()], structures: (end - start) as u64 });
                 parts.push((molecule_files.len(), start, end));
             }
-            match file.split.clone().or(part) {
-                Some(name) => splits.push(file_split(name, begin..units.len() as u32)),
-                None => {
-                    let made = whole_file_splits(&file.path, &molecule, &frames, options)?;
-                    if made.is_empty() {
-                        splits.push(file_split("all".to_owned(), begin..units.len() as u32));
-                    }
-                    splits.extend(made);
+            let all = begin..units.len() as u32;
+            if let Some(name) = file.split.clone().or(part) {
+                splits.push(file_split(name, all));
+            } else {
+                let made = whole_file_splits(&file.path, &molecule, &frames, options)?;
+                if made.is_empty() {
+                    splits.push(file_split("all".to_owned(), all));
                 }
+                splits.extend(made);
             }
             molecule_files.push(MoleculeFile { path: file.path.clone(), frames: Mutex::new(Weak::new()) });
         }
