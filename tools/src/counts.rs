@@ -210,7 +210,8 @@ pub fn first_rejects(dir: &Path, limit: u32) -> Result<Vec<(String, String)>, Re
         return Ok(vec![]);
     }
     let read = || -> PolarsResult<Vec<(String, String)>> {
-        let frame = collect(scan(&[path.clone()])?.select([col("id"), col("reason")]).limit(limit))?;
+        let frame =
+            collect(scan(std::slice::from_ref(&path))?.select([col("id"), col("reason")]).limit(limit))?;
         let (ids, reasons) = (frame.column("id")?.str()?, frame.column("reason")?.str()?);
         let text = |value: Option<&str>| value.unwrap_or_default().to_string();
         Ok(ids.iter().zip(reasons.iter()).map(|(id, reason)| (text(id), text(reason))).collect())
@@ -258,15 +259,15 @@ struct Row(DataFrame);
 
 impl Row {
     fn unsigned(&self, name: &str) -> u64 {
-        self.value(name, |v| v.extract::<u64>()).unwrap_or(0)
+        self.value(name).and_then(|v| v.extract()).unwrap_or(0)
     }
 
     fn real(&self, name: &str) -> f64 {
-        self.value(name, |v| v.extract::<f64>()).unwrap_or(f64::NAN)
+        self.value(name).and_then(|v| v.extract()).unwrap_or(f64::NAN)
     }
 
-    fn value<T>(&self, name: &str, extract: impl Fn(&AnyValue) -> Option<T>) -> Option<T> {
-        extract(&self.0.column(name).ok()?.get(0).ok()?)
+    fn value(&self, name: &str) -> Option<AnyValue<'_>> {
+        self.0.column(name).ok()?.get(0).ok()
     }
 }
 

@@ -20,8 +20,8 @@ struct Style {
 
 impl Quantity {
     fn style(self) -> Style {
-        let style = |title, axis, factor, vertical| Style { title, axis, factor, vertical };
         use Vertical::{Fitted, FromZero};
+        let style = |title, axis, factor, vertical| Style { title, axis, factor, vertical };
         match self {
             Self::Loss => style("Training loss", "loss, normalised units", 1.0, Fitted),
             Self::EnergyLoss => {

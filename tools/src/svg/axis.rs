@@ -144,7 +144,7 @@ impl Frame {
         let _ = writeln!(
             svg,
             "<text class=\"title mid\" x=\"{}\" y=\"{}\">{}</text>",
-            (left + right) / 2.0,
+            f64::midpoint(left, right),
             HEIGHT - 6.0,
             escape(&self.x.title)
         );

@@ -1,5 +1,7 @@
 //! `jmp-tools stats` as a user runs it.
 
+#![allow(clippy::unwrap_used, reason = "a failure here fails the test")]
+
 mod bad_input;
 mod made_up;
 mod numbers;

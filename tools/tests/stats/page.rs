@@ -23,13 +23,12 @@ fn the_page_is_well_formed_and_complete_in_itself() {
         assert!(!page.contains(outside), "{outside}");
     }
     // Every link within the page leads somewhere.
-    let ids: Vec<&str> =
-        tags.iter().filter_map(|t| Some(t.split_once("id=\"")?.1.split('"').next()?)).collect();
+    let ids: Vec<&str> = tags.iter().filter_map(|t| t.split_once("id=\"")?.1.split('"').next()).collect();
     let mut sorted = ids.clone();
     sorted.sort_unstable();
     sorted.dedup();
     assert_eq!(sorted.len(), ids.len(), "ids are unique");
-    for link in tags.iter().filter_map(|t| Some(t.split_once("href=\"#")?.1.split('"').next()?)) {
+    for link in tags.iter().filter_map(|t| t.split_once("href=\"#")?.1.split('"').next()) {
         assert!(ids.contains(&link), "#{link}");
     }
 }
