@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
 
@@ -19,7 +20,7 @@ use crate::task::Task;
 
 /// Arguments of `evaluate`.
 #[derive(Debug, Args)]
-pub struct EvaluateArgs {
+pub(super) struct EvaluateArgs {
     /// The configuration of the run, for its datasets.
     config: PathBuf,
     #[command(flatten)]
@@ -40,18 +41,21 @@ struct Report<'a> {
     split: &'a str,
     checkpoint: String,
     predictions: String,
+    /// Tasks trained on forces alone: their energies are shifted by the mean error on the training split.
+    shifted: Vec<String>,
     tasks: BTreeMap<String, Errors>,
 }
 
 impl EvaluateArgs {
     /// Runs the command.
-    pub fn run(&self, out: &mut dyn Write) -> anyhow::Result<u8> {
+    pub(super) fn run(&self, out: &mut dyn Write) -> anyhow::Result<u8> {
         let path = checkpoint::locate(&self.checkpoint.checkpoint, true)?;
         let info = checkpoint::read_info(&path)?;
         let mut config = Config::read(&self.config, &self.common.set)?;
         config.model = info.model.clone();
-        let tasks = tasks_of(&config, &info, &path)?;
+        let mut tasks = tasks_of(&config, &info, &path)?;
         let network = load(&config, &path)?;
+        let shifted = settle_energies(&network, &config, &mut tasks)?;
         let output =
             self.output.clone().unwrap_or_else(|| default_output(&self.checkpoint.checkpoint, &self.split));
         let mut writer = PredictionWriter::create(&output)?;
@@ -69,10 +73,23 @@ impl EvaluateArgs {
             split: &self.split,
             checkpoint: path.display().to_string(),
             predictions: writer.finish()?.display().to_string(),
+            shifted,
             tasks: judged,
         };
+        self.keep(&report)?;
         self.tell(&report, out)?;
         Ok(DONE)
+    }
+
+    /// Leaves the report in the run's directory, where `jmp-tools` finds it.
+    fn keep(&self, report: &Report) -> anyhow::Result<()> {
+        let run = &self.checkpoint.checkpoint;
+        if run.join("config.toml").is_file() {
+            let file = run.join(format!("evaluation-{}.json", self.split));
+            std::fs::write(&file, serde_json::to_string_pretty(report)? + "\n")
+                .with_context(|| format!("cannot write {}", file.display()))?;
+        }
+        Ok(())
     }
 
     fn tell(&self, report: &Report, out: &mut dyn Write) -> anyhow::Result<()> {
@@ -127,6 +144,32 @@ fn tasks_of(config: &Config, info: &Info, path: &Path) -> anyhow::Result<Vec<Tas
         task.record.graph = record.graph;
     }
     Ok(tasks)
+}
+
+/// A model trained on forces alone knows energies up to a constant: it is chosen so that the mean error on the training
+/// split vanishes. Returns the names of such tasks.
+fn settle_energies(network: &Network, config: &Config, tasks: &mut [Task]) -> anyhow::Result<Vec<String>> {
+    let mut shifted = Vec::new();
+    for index in 0..tasks.len() {
+        if tasks[index].record.energy_weight > 0.0 {
+            continue;
+        }
+        let (mut sum, mut count) = (0.0, 0_u64);
+        let split = tasks[index].record.split.clone();
+        errors_on(network, config, (tasks, index), &split, u64::MAX, |batch, prediction| {
+            for (g, _) in batch.has_energy.iter().enumerate().filter(|(_, has)| **has) {
+                sum += batch.energy[g] - prediction.energy[g];
+                count += 1;
+            }
+            Ok(())
+        })?;
+        let record = &mut tasks[index].record;
+        if count > 0 {
+            record.transform.mean += record.transform.std * sum / count as f64;
+            shifted.push(record.name.clone());
+        }
+    }
+    Ok(shifted)
 }
 
 fn load(config: &Config, path: &Path) -> anyhow::Result<Network> {

@@ -22,7 +22,7 @@ static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Arguments of `pretrain`.
 #[derive(Debug, Args)]
-pub struct PretrainArgs {
+pub(super) struct PretrainArgs {
     /// The configuration; a resumed run's own when absent.
     #[arg(required_unless_present = "resume")]
     config: Option<PathBuf>,
@@ -35,7 +35,7 @@ pub struct PretrainArgs {
 
 /// Arguments of `finetune`.
 #[derive(Debug, Args)]
-pub struct FinetuneArgs {
+pub(super) struct FinetuneArgs {
     /// The configuration; a resumed run's own when absent.
     #[arg(required_unless_present = "resume")]
     config: Option<PathBuf>,
@@ -54,7 +54,7 @@ pub struct FinetuneArgs {
 
 impl PretrainArgs {
     /// Runs the command.
-    pub fn run(&self, out: &mut dyn Write) -> anyhow::Result<u8> {
+    pub(super) fn run(&self, out: &mut dyn Write) -> anyhow::Result<u8> {
         let start = self.resume.as_deref().map_or(Start::Scratch, Start::Resume);
         launch(RunKind::Pretrain, self.config.as_deref(), start, &self.common, out)
     }
@@ -62,7 +62,7 @@ impl PretrainArgs {
 
 impl FinetuneArgs {
     /// Runs the command.
-    pub fn run(&self, out: &mut dyn Write) -> anyhow::Result<u8> {
+    pub(super) fn run(&self, out: &mut dyn Write) -> anyhow::Result<u8> {
         let start = match (&self.resume, &self.checkpoint) {
             (Some(run), _) => Start::Resume(run),
             (None, Some(checkpoint)) => Start::Pretrained(checkpoint),

@@ -15,7 +15,7 @@ use crate::task::Task;
 
 /// Arguments of `plan`.
 #[derive(Debug, Args)]
-pub struct PlanArgs {
+pub(super) struct PlanArgs {
     /// The configuration.
     config: PathBuf,
     #[command(flatten)]
@@ -34,7 +34,7 @@ struct FirstBatch {
 
 impl PlanArgs {
     /// Runs the command.
-    pub fn run(&self, out: &mut dyn Write) -> anyhow::Result<u8> {
+    pub(super) fn run(&self, out: &mut dyn Write) -> anyhow::Result<u8> {
         let config = Config::read(&self.config, &self.common.set)?;
         let tasks = Task::open_all(&config)?;
         let plan = RunPlan::new(&config, &tasks)?;

@@ -1,0 +1,95 @@
+//! Every file of configs/ is a configuration that this program understands, and some that must be refused are.
+
+use std::path::{Path, PathBuf};
+
+use trainer::config::{Config, RunKind, ScheduleConfig, Source};
+use trainer::plan::group_of;
+
+fn root() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../configs"))
+}
+
+fn files_below(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files_below(&path, found);
+        } else if path.extension().is_some_and(|e| e == "toml") {
+            found.push(path);
+        }
+    }
+}
+
+fn read(name: &str) -> Config {
+    Config::read(&root().join(name), &[]).unwrap_or_else(|e| panic!("{e:#}"))
+}
+
+#[test]
+fn every_configuration_is_understood_and_comes_back_from_its_resolved_form() {
+    let mut files = Vec::new();
+    files_below(&root(), &mut files);
+    files.sort();
+    assert!(files.len() >= 7, "{files:?}");
+    for file in files {
+        let config = Config::read(&file, &[]).unwrap_or_else(|e| panic!("{e:#}"));
+        let problem = config.model.gemnet(true).problem();
+        assert!(problem.is_none(), "{}: {problem:?}", file.display());
+        // What a run directory keeps means the same as what the user wrote.
+        let resolved = Source::from_text(&file, config.text.clone(), &[]).unwrap();
+        assert_eq!(Config::from_source(&resolved).unwrap(), config, "{}", file.display());
+    }
+}
+
+#[test]
+fn the_published_runs_have_the_published_settings() {
+    for (name, batch) in [("pretrain/jmp-s.toml", 1024), ("pretrain/jmp-l.toml", 768)] {
+        let config = read(name);
+        assert_eq!(config.kind, RunKind::Pretrain);
+        assert_eq!(config.sampling.batch_size.get() * config.sampling.accumulate.get(), batch);
+        assert_eq!(config.sampling.temperature, 2.0);
+        let names: Vec<&str> = config.tasks.iter().map(|t| t.data.name.as_str()).collect();
+        assert_eq!(names, ["oc20", "oc22", "ani1x", "transition1x"]);
+        let ScheduleConfig::Pretrain(schedule) = &config.schedule else { panic!("{name}") };
+        assert_eq!((schedule.warmup_steps, schedule.epochs.get()), (2000, 2.0));
+    }
+}
+
+#[test]
+fn layers_have_their_own_learning_rates() {
+    let config = read("finetune/rmd17-ethanol.toml");
+    let groups = [
+        ("embedding.weight", 0),
+        ("backbone.int_blocks.0.dense_ca.linear.weight", 1),
+        ("backbone.out_blocks.1.dense_rbf.linear.weight", 1),
+        ("backbone.int_blocks.3.dense_ca.linear.weight", 4),
+        ("backbone.out_blocks.4.dense_rbf.linear.weight", 4),
+        ("backbone.out_mlp_E.out_mlp.0.linear.weight", 5),
+        ("out_energy.0.weight", 5),
+    ];
+    for (name, group) in groups {
+        assert_eq!(group_of(&config, name), group, "{name}");
+    }
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_refused_by_name() {
+    let refused = |set: &str| {
+        let set = set.to_owned();
+        Config::read(&root().join("finetune/rmd17-ethanol.toml"), &[set]).unwrap_err().to_string()
+    };
+    assert!(
+        refused("schedule.cosine_epochs=3")
+            .contains("`schedule.cosine_epochs`: expected an epoch after the warm-up")
+    );
+    assert!(refused("dataset.force_weight=0").contains("`dataset.energy_weight`: expected a weight above 0"));
+    assert!(
+        refused("run.device=gpu").contains("`run.device`: expected auto, cpu, cuda or cuda:N, found \"gpu\"")
+    );
+    assert!(
+        refused("model.preset=jmp-m")
+            .contains("unknown variant `jmp-m`, expected one of `jmp-s`, `jmp-l`, `tiny`")
+    );
+    let file = root().join("finetune/rmd17-ethanol.toml");
+    let message = Config::read_kind(&file, &[], RunKind::Pretrain).unwrap_err().to_string();
+    assert!(message.contains("needs kind = \"pretrain\""), "{message}");
+}
