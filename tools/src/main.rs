@@ -27,10 +27,12 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            let known = error.downcast_ref::<ReportError>();
+            // Ours tell their cause themselves; a chain would tell it twice.
+            let text = known.map_or_else(|| format!("{error:#}"), ToString::to_string);
             // A closed standard error leaves nobody to tell.
-            drop(writeln!(std::io::stderr(), "error: {error:#}"));
-            let input = error.downcast_ref::<ReportError>().is_some_and(ReportError::is_input);
-            ExitCode::from(if input { 2 } else { 1 })
+            drop(writeln!(std::io::stderr(), "error: {text}"));
+            ExitCode::from(if known.is_some_and(ReportError::is_input) { 2 } else { 1 })
         }
     }
 }

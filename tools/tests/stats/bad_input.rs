@@ -16,7 +16,7 @@ fn check(dir: &Path, arguments: &[&str], code: i32, expected: &str) {
     let done = stats(&all);
     let said = String::from_utf8_lossy(&done.stderr);
     assert_eq!(done.status.code(), Some(code), "{said}");
-    assert!(said.contains(expected), "{said}");
+    assert_eq!(said.matches(expected).count(), 1, "said once: {said}");
     assert!(!output.exists(), "a report was written");
 }
 
@@ -66,8 +66,8 @@ fn wrong_usage() {
     check(home.path(), &[&dir, "--output", "r.json"], 2, "expected a name that ends with .html");
     check(home.path(), &[&dir, "--output", "/nowhere/r.html"], 2, "there is no directory /nowhere");
     check(home.path(), &[&dir, "--temperatures", "1,cold"], 2, "expected a positive number or inf");
-    check(home.path(), &[&dir, "--sample", "0"], 2, "--sample");
-    check(home.path(), &[&dir, "--no-such-flag"], 2, "--no-such-flag");
+    check(home.path(), &[&dir, "--sample", "0"], 2, "invalid value '0'");
+    check(home.path(), &[&dir, "--no-such-flag"], 2, "unexpected argument");
 }
 
 #[test]
