@@ -2,6 +2,7 @@
 
 use std::env;
 
+#[allow(clippy::disallowed_methods, reason = "cargo tells build scripts by variables")]
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     // Set by torch-sys (`links = "tch"`), which must be a direct dependency for that.

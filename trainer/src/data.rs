@@ -8,6 +8,7 @@ use shards::stream::{Cursor, EpochPlan, Stream, StreamConfig, StreamDataset, Tem
 
 use crate::checkpoint::TaskRecord;
 use crate::config::Config;
+use crate::config::number::Fraction;
 use crate::task::Task;
 
 /// The stream a configuration asks for, over the tasks' training splits.
@@ -24,7 +25,7 @@ pub fn stream_config(config: &Config, tasks: &[Task], epochs: u64) -> StreamConf
         batch_size: sampling.batch_size.get() as usize,
         epochs,
         window: sampling.window.get() as usize,
-        edge_dropout: config.model.edge_dropout.map_or(0.0, |p| p.get()),
+        edge_dropout: config.model.edge_dropout.map_or(0.0, Fraction::get),
         workers: sampling.workers.get() as usize,
         prefetch: sampling.prefetch.get() as usize,
     }

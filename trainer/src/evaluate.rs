@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use shards::batch::HostBatch;
 use shards::targets::TargetTransform;
 
+use crate::config::number::Count;
 use crate::config::{Config, RunKind};
 use crate::data::sequential;
 use crate::learner::predict;
@@ -29,7 +30,7 @@ pub fn validate(network: &Network, config: &Config, tasks: &[Task]) -> anyhow::R
     let mut metrics = Vec::new();
     for (index, task) in tasks.iter().enumerate() {
         let Some(split) = &task.val else { continue };
-        let limit = config.validation.max_structures.map_or(u64::MAX, |m| m.get());
+        let limit = config.validation.max_structures.map_or(u64::MAX, Count::get);
         let errors = errors_on(network, config, (tasks, index), split, limit, |_, _| Ok(()))?;
         metrics.push(metric(config.kind, task, &errors));
         judged.insert(task.record.name.clone(), errors);

@@ -172,7 +172,7 @@ impl Loss {
         let Some(forces) = &prediction.forces else { return (zeros.shallow_clone(), zeros) };
         let mut taken = labels.has_forces.index_select(0, &batch.structure);
         if self.rule.free_atoms_only {
-            taken = taken * &labels.free;
+            taken *= &labels.free;
         }
         let distance =
             (forces - &labels.forces + DISTANCE_EPS).square().sum_dim_intlist(1, false, kind).sqrt();

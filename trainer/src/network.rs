@@ -77,7 +77,7 @@ impl Network {
                 Heads::Direct(energy(), ForceHead::new(&(&root / "out_forces"), &config))
             }
         };
-        Self { embedding, backbone, heads, config, store }
+        Self { store, config, embedding, backbone, heads }
     }
 
     /// The tensors.

@@ -82,8 +82,7 @@ impl RunDir {
         let path = dir.join(METRICS_FILE);
         if path.exists() {
             let text = fs::read_to_string(&path).map_err(io_error("read", &path))?;
-            let kept: String =
-                text.lines().filter(|line| is_before(line, step)).map(|l| format!("{l}\n")).collect();
+            let kept: String = text.split_inclusive('\n').filter(|line| is_before(line, step)).collect();
             let temporary = path.with_extension("tmp");
             fs::write(&temporary, kept).map_err(io_error("write", &temporary))?;
             fs::rename(&temporary, &path).map_err(io_error("rename into place", &path))?;

@@ -7,6 +7,7 @@ use shards::targets::TargetTransform;
 use shards::{Dataset, Manifest, ShardError};
 
 use crate::checkpoint::TaskRecord;
+use crate::config::number::Positive;
 use crate::config::sections::DatasetSection;
 use crate::config::{Config, ForceMode, TaskConfig};
 
@@ -77,8 +78,8 @@ fn transform(config: &TaskConfig, manifest: &Manifest) -> Result<TargetTransform
         transform.std = energy.map_or(1.0, |e| e.std);
     }
     transform.mean = data.energy_mean.unwrap_or(transform.mean);
-    transform.std = data.energy_std.map_or(transform.std, |s| s.get());
-    transform.force_std = data.force_rms.map_or(transform.force_std, |s| s.get());
+    transform.std = data.energy_std.map_or(transform.std, Positive::get);
+    transform.force_std = data.force_rms.map_or(transform.force_std, Positive::get);
     if config.forces == ForceMode::Gradient {
         if config.force_weight == Some(0.0) {
             transform.force_std = transform.std;
@@ -92,7 +93,7 @@ fn transform(config: &TaskConfig, manifest: &Manifest) -> Result<TargetTransform
 /// The graphs of a task: the manifest's, unless the configuration names a cutoff or neighbours of its own.
 fn graph(data: &DatasetSection, manifest: &Manifest) -> GraphSpec {
     let stored = manifest.layout.graph;
-    let cutoff = data.cutoff.map_or(stored.cutoff, |c| c.get());
+    let cutoff = data.cutoff.map_or(stored.cutoff, Positive::get);
     match data.neighbors {
         Some(n) => GraphSpec::new(cutoff, n.get() as u32),
         None => GraphSpec { cutoff, ..stored },

@@ -113,18 +113,14 @@ fn read_config(
     start: Start,
     common: &CommonArgs,
 ) -> anyhow::Result<Config> {
-    match start {
-        Start::Resume(run) => {
-            let own = RunDir::config_file(run)?;
-            let mut config = Config::read_kind(file.unwrap_or(&own), &common.set, kind)?;
-            config.run.dir = run.to_path_buf();
-            Ok(config)
-        }
-        _ => {
-            let Some(file) = file else { bail!("a configuration is needed") };
-            Ok(Config::read_kind(file, &common.set, kind)?)
-        }
+    if let Start::Resume(run) = start {
+        let own = RunDir::config_file(run)?;
+        let mut config = Config::read_kind(file.unwrap_or(&own), &common.set, kind)?;
+        config.run.dir = run.to_path_buf();
+        return Ok(config);
     }
+    let Some(file) = file else { bail!("a configuration is needed") };
+    Ok(Config::read_kind(file, &common.set, kind)?)
 }
 
 fn tell(

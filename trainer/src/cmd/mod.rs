@@ -1,5 +1,6 @@
 //! The commands of `jmp-train`.
 
+mod bench;
 mod evaluate;
 mod launch;
 mod plan;
@@ -48,6 +49,10 @@ enum Command {
     ///
     /// Example: jmp-train plan configs/pretrain/small-cpu.toml
     Plan(plan::PlanArgs),
+    /// How fast the loader or the training step is, with a configuration's data and model.
+    ///
+    /// Example: jmp-train bench step configs/pretrain/small-cpu.toml --json
+    Bench(bench::BenchArgs),
 }
 
 /// What all commands with a configuration share.
@@ -90,6 +95,7 @@ impl Cli {
             Command::Finetune(args) => args.run(out),
             Command::Evaluate(args) => args.run(out),
             Command::Plan(args) => args.run(out),
+            Command::Bench(args) => args.run(out),
         };
         match done {
             Ok(code) => ExitCode::from(code),

@@ -24,7 +24,8 @@ const FREE: [&str; 10] = [
 pub fn differences(then: &str, now: &str) -> Vec<String> {
     let (then, now) = (flatten(then), flatten(now));
     let free = |key: &str| {
-        FREE.iter().any(|f| key.starts_with(f)) || (key.starts_with("dataset") && key.ends_with(".path"))
+        FREE.iter().any(|f| key.starts_with(f))
+            || (key.starts_with("dataset") && key.rsplit('.').next() == Some("path"))
     };
     let absent = || "absent".to_owned();
     let keys: std::collections::BTreeSet<&String> = then.keys().chain(now.keys()).collect();

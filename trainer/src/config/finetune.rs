@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::model::ModelSection;
+use super::number::NonNegative;
 use super::sections::{
     CheckpointSection, DatasetSection, FinetuneSchedule, LossSection, OptimizerSection, RunSection,
     SamplingSection, StopSection, ValidationSection,
@@ -45,8 +46,8 @@ impl FinetuneFile {
     pub(super) fn validate(self, source: &Source) -> Result<Config, ConfigError> {
         let data = self.dataset.clone();
         let task = TaskConfig {
-            energy_weight: data.energy_weight.map_or(1.0, |w| w.get()),
-            force_weight: Some(data.force_weight.map_or(1.0, |w| w.get())),
+            energy_weight: data.energy_weight.map_or(1.0, NonNegative::get),
+            force_weight: Some(data.force_weight.map_or(1.0, NonNegative::get)),
             forces: self.heads.forces,
             data,
         };
@@ -58,7 +59,7 @@ impl FinetuneFile {
             return Err(source.conflict(
                 "schedule.cosine_epochs",
                 "an epoch after the warm-up's last (both count from the start), or 0 for no cosine",
-                schedule.cosine_epochs,
+                &schedule.cosine_epochs.to_string(),
             ));
         }
         if schedule.plateau.is_some() && task.data.val.is_none() {

@@ -143,13 +143,13 @@ fn check_tasks(tasks: &[TaskConfig], source: &Source) -> Result<(), ConfigError>
     for task in tasks {
         let name = &task.data.name;
         if name.is_empty() || name.contains(['.', '/', ' ']) {
-            return Err(source.conflict("dataset.name", "letters, digits, - and _", format!("\"{name}\"")));
+            return Err(source.conflict("dataset.name", "letters, digits, - and _", &format!("\"{name}\"")));
         }
         if !names.insert(name) {
             return Err(source.conflict(
                 "dataset.name",
                 "a different name for each dataset",
-                format!("\"{name}\" twice"),
+                &format!("\"{name}\" twice"),
             ));
         }
         let no_forces = task.forces == ForceMode::None || task.force_weight == Some(0.0);
@@ -157,7 +157,7 @@ fn check_tasks(tasks: &[TaskConfig], source: &Source) -> Result<(), ConfigError>
             return Err(source.conflict(
                 "dataset.energy_weight",
                 "a weight above 0, or forces to learn from",
-                0,
+                "0",
             ));
         }
     }
@@ -169,7 +169,7 @@ fn check_run(run: &RunSection, source: &Source) -> Result<(), ConfigError> {
     if crate::parameters::device(&run.device).is_some() {
         return Ok(());
     }
-    Err(source.conflict("run.device", "auto, cpu, cuda or cuda:N", format!("\"{}\"", run.device)))
+    Err(source.conflict("run.device", "auto, cpu, cuda or cuda:N", &format!("\"{}\"", run.device)))
 }
 
 fn check_temperature(temperature: f64, source: &Source) -> Result<(), ConfigError> {
@@ -177,7 +177,7 @@ fn check_temperature(temperature: f64, source: &Source) -> Result<(), ConfigErro
     if temperature > 0.0 {
         return Ok(());
     }
-    Err(source.conflict("sampling.temperature", "a number above 0, or inf", temperature))
+    Err(source.conflict("sampling.temperature", "a number above 0, or inf", &temperature.to_string()))
 }
 
 /// The configuration as TOML, defaults written out.

@@ -64,8 +64,8 @@ impl ModelSection {
         };
         self.sizes.apply(&mut config);
         config.direct_forces = direct_forces;
-        config.dropout = self.dropout.map_or(0.0, |p| p.get());
-        config.edge_dropout = self.edge_dropout.map_or(0.0, |p| p.get());
+        config.dropout = self.dropout.map_or(0.0, Fraction::get);
+        config.edge_dropout = self.edge_dropout.map_or(0.0, Fraction::get);
         config
     }
 }

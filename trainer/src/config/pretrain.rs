@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::model::ModelSection;
+use super::number::NonNegative;
 use super::sections::{
     CheckpointSection, DatasetSection, LossSection, OptimizerSection, PretrainSchedule, RunSection,
     SamplingSection, ValidationSection,
@@ -35,8 +36,8 @@ impl PretrainFile {
     pub(super) fn validate(self, source: &Source) -> Result<Config, ConfigError> {
         let task = |data: &DatasetSection| TaskConfig {
             data: data.clone(),
-            energy_weight: data.energy_weight.map_or(1.0, |w| w.get()),
-            force_weight: data.force_weight.map(|w| w.get()),
+            energy_weight: data.energy_weight.map_or(1.0, NonNegative::get),
+            force_weight: data.force_weight.map(NonNegative::get),
             forces: ForceMode::Direct,
         };
         let tasks: Vec<TaskConfig> = self.datasets.iter().map(task).collect();

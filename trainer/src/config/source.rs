@@ -103,12 +103,12 @@ impl Source {
     }
 
     /// An error about two values that do not go together.
-    pub fn conflict(&self, key: &str, expected: impl Into<String>, found: impl ToString) -> ConfigError {
+    pub fn conflict(&self, key: &str, expected: &str, found: &str) -> ConfigError {
         ConfigError::Conflict {
             file: self.file.clone(),
             key: key.to_owned(),
-            expected: expected.into(),
-            found: found.to_string(),
+            expected: expected.to_owned(),
+            found: found.to_owned(),
         }
     }
 

@@ -1,0 +1,151 @@
+//! `jmp-train bench`: speed of the loader alone, or of the training step alone.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use super::{CommonArgs, DONE};
+use crate::config::Config;
+use crate::data::TrainingData;
+use crate::plan::RunPlan;
+use crate::setup::{self, Start};
+use crate::task::Task;
+use shards::stream::Cursor;
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Subject {
+    /// Reading, graphs and batches, without a model.
+    Loader,
+    /// Forward, backward and optimiser on batches that are there already.
+    Step,
+}
+
+/// Arguments of `bench`.
+#[derive(Debug, Args)]
+pub(super) struct BenchArgs {
+    /// What to measure.
+    subject: Subject,
+    /// The configuration.
+    config: PathBuf,
+    /// Optimiser steps, or global batches, that are measured.
+    #[arg(long, default_value_t = 10)]
+    count: usize,
+    /// Steps before the measurement.
+    #[arg(long, default_value_t = 2)]
+    warm_up: usize,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    kind: &'static str,
+    subject: &'static str,
+    batches: usize,
+    samples: u64,
+    atoms: u64,
+    samples_per_second: f64,
+    step_ms_median: f64,
+    step_ms_min: f64,
+    peak_rss_mb: Option<f64>,
+}
+
+impl BenchArgs {
+    /// Runs the command.
+    pub(super) fn run(&self, out: &mut dyn Write) -> anyhow::Result<u8> {
+        let config = Config::read(&self.config, &self.common.set)?;
+        let tasks = Task::open_all(&config)?;
+        let report = match self.subject {
+            Subject::Loader => self.loader(&config, &tasks)?,
+            Subject::Step => self.step(&config, &tasks)?,
+        };
+        if self.common.json {
+            writeln!(out, "{}", serde_json::to_string(&report)?)?;
+        } else {
+            let Report { batches, samples, samples_per_second, step_ms_median, step_ms_min, .. } = &report;
+            writeln!(
+                out,
+                "{}: {batches} batches, {samples} structures, {samples_per_second:.1} samples/s, \
+                 {step_ms_median:.1} ms a batch (median; least {step_ms_min:.1})",
+                report.subject
+            )?;
+        }
+        Ok(DONE)
+    }
+
+    fn loader(&self, config: &Config, tasks: &[Task]) -> anyhow::Result<Report> {
+        let wanted = self.warm_up + self.count;
+        let mut data = TrainingData::open(config, tasks, u64::MAX, Cursor::default())?;
+        let mut seen = Measured::default();
+        for index in 0..wanted {
+            let begin = Instant::now();
+            let Some(batch) = data.next().transpose()? else { break };
+            if index >= self.warm_up {
+                seen.add(begin, &batch.parts);
+            }
+        }
+        Ok(seen.report("loader"))
+    }
+
+    fn step(&self, config: &Config, tasks: &[Task]) -> anyhow::Result<Report> {
+        let plan = RunPlan::new(config, tasks)?;
+        let mut config = config.clone();
+        // Unfitted scale factors cost what fitted ones do.
+        config.model.scale_factors = crate::config::model::ScaleFactors::None;
+        let (mut learner, _, _) = setup::learner(&config, tasks, &plan, Start::Scratch)?;
+        let data = TrainingData::open(&config, tasks, u64::MAX, Cursor::default())?;
+        let batches: Vec<_> = data.take(self.warm_up + self.count).collect::<Result<_, _>>()?;
+        let mut seen = Measured::default();
+        for (index, batch) in batches.iter().enumerate() {
+            let begin = Instant::now();
+            learner.step(&batch.parts)?;
+            if index >= self.warm_up {
+                seen.add(begin, &batch.parts);
+            }
+        }
+        Ok(seen.report("step"))
+    }
+}
+
+#[derive(Debug, Default)]
+struct Measured {
+    milliseconds: Vec<f64>,
+    samples: u64,
+    atoms: u64,
+}
+
+impl Measured {
+    fn add(&mut self, begin: Instant, parts: &[shards::batch::HostBatch]) {
+        self.milliseconds.push(1e3 * begin.elapsed().as_secs_f64());
+        self.samples += parts.iter().map(|p| p.structures() as u64).sum::<u64>();
+        self.atoms += parts.iter().map(|p| p.atoms() as u64).sum::<u64>();
+    }
+
+    fn report(mut self, subject: &'static str) -> Report {
+        self.milliseconds.sort_by(f64::total_cmp);
+        let total: f64 = self.milliseconds.iter().sum();
+        Report {
+            kind: "bench",
+            subject,
+            batches: self.milliseconds.len(),
+            samples: self.samples,
+            atoms: self.atoms,
+            samples_per_second: 1e3 * self.samples as f64 / total.max(1e-9),
+            step_ms_median: self.milliseconds.get(self.milliseconds.len() / 2).copied().unwrap_or(0.0),
+            step_ms_min: self.milliseconds.first().copied().unwrap_or(0.0),
+            peak_rss_mb: peak_rss_mb(),
+        }
+    }
+}
+
+/// Largest resident memory so far, where Linux tells it.
+fn peak_rss_mb() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kilobytes: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kilobytes / 1024.0)
+}
