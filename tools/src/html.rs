@@ -66,7 +66,7 @@ pub fn facts(pairs: &[(&str, String)]) -> String {
     html + "</dl>\n"
 }
 
-/// Text longer than this must not be squeezed into a narrow column.
+/// Characters that fit into a narrow column.
 const LONG: usize = 28;
 
 /// A table cell.
@@ -74,40 +74,46 @@ const LONG: usize = 28;
 pub struct Cell {
     html: String,
     value: Option<f64>,
+    /// Whether the text must not be squeezed into a narrow column.
+    long: bool,
 }
 
 impl Cell {
     /// Text.
     pub fn text(text: &str) -> Self {
-        Self { html: escape(text), value: None }
+        Self { html: escape(text), value: None, long: text.chars().count() > LONG }
     }
 
     /// A link within the page.
     pub fn link(text: &str, anchor: &str) -> Self {
-        Self { html: format!("<a href=\"#{}\">{}</a>", escape(anchor), escape(text)), value: None }
+        Self {
+            html: format!("<a href=\"#{}\">{}</a>", escape(anchor), escape(text)),
+            value: None,
+            long: false,
+        }
     }
 
     /// A whole number.
     pub fn integer(value: u64) -> Self {
-        Self { html: number::integer(value), value: Some(value as f64) }
+        Self { html: number::integer(value), value: Some(value as f64), long: false }
     }
 
     /// A number with about so many significant digits; a dash where there is none.
     pub fn number(value: Option<f64>, digits: i32) -> Self {
         match value.filter(|v| v.is_finite()) {
-            Some(value) => Self { html: number::significant(value, digits), value: Some(value) },
-            None => Self { html: "–".into(), value: None },
+            Some(value) => Self { html: number::significant(value, digits), value: Some(value), long: false },
+            None => Self { html: "–".into(), value: None, long: false },
         }
     }
 
     /// A share, shown as a percentage.
     pub fn percent(share: f64) -> Self {
-        Self { html: number::percent(share), value: Some(share) }
+        Self { html: number::percent(share), value: Some(share), long: false }
     }
 
     /// A number shown as a text of its own.
     pub fn shown(text: &str, value: f64) -> Self {
-        Self { html: escape(text), value: Some(value) }
+        Self { html: escape(text), value: Some(value), long: false }
     }
 }
 
@@ -138,7 +144,7 @@ impl Table {
             return String::new();
         }
         let is_number = |column: usize| self.rows.iter().any(|row| row[column].value.is_some());
-        let is_long = |column: usize| self.rows.iter().any(|row| row[column].html.len() > LONG);
+        let is_long = |column: usize| self.rows.iter().any(|row| row[column].long);
         let class = |column: usize| match (is_number(column), is_long(column)) {
             (true, _) => " class=\"n\"",
             (false, true) => " class=\"long\"",
