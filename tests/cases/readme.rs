@@ -26,7 +26,7 @@ fn files(text: &str) -> Vec<(String, String)> {
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("\n```toml\n") {
         let name = before.trim_end().trim_end_matches("`:").rsplit('`').next().unwrap_or_default();
-        assert!(name.ends_with(".toml"), "README: a toml block without `save this as NAME`: {name}");
+        assert!(name.contains(".toml"), "README: a toml block without `save this as NAME`: {name}");
         let (content, after) = after.split_once("\n```\n").unwrap();
         found.push((name.to_owned(), content.to_owned()));
         rest = after;

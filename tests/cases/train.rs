@@ -304,6 +304,8 @@ fn forces_are_minus_the_derivative_of_the_energy() {
         &"--set",
         &path,
         &"--set",
+        &"dataset.val=train",
+        &"--set",
         &"run.precision=\"f64\"",
     ])
     .ok();
@@ -317,6 +319,24 @@ fn forces_are_minus_the_derivative_of_the_energy() {
         let slope = (up - down) / (2.0 * STEP);
         assert!((force + slope).abs() < 1e-4 * largest, "coordinate {k}: force {force}, −dE/dr {}", -slope);
     }
+}
+
+#[test]
+fn the_report_is_one_file_with_the_numbers_of_data_and_runs() {
+    let page = workshop().join("report.html");
+    let (ani1x, run) = (workshop().join("ani1x"), pretrained());
+    let arguments: [&dyn AsRef<std::ffi::OsStr>; 6] = [&"stats", &ani1x, &"--run", &run, &"--output", &page];
+    Running::start_in(workshop(), "jmp-tools", &arguments).wait().ok();
+    let html = fs::read_to_string(&page).unwrap();
+    assert!(html.contains("<svg") && html.contains("ani1x"));
+    for outside in ["src=\"http", "href=\"http", "@import", "url(http"] {
+        assert!(!html.contains(outside), "the page loads something from elsewhere: {outside}");
+    }
+    let numbers: Value = serde_json::from_slice(&fs::read(page.with_extension("json")).unwrap()).unwrap();
+    let manifest = crate::rows::manifest(&ani1x);
+    assert_eq!(numbers["datasets"].as_array().unwrap().len(), 1);
+    assert_eq!(numbers["datasets"][0]["rows"], manifest["rows"], "{}", numbers["datasets"][0]);
+    assert_eq!(numbers["runs"].as_array().unwrap().len(), 1);
 }
 
 #[test]
