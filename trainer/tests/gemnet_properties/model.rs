@@ -1,5 +1,7 @@
 //! Small structures, and a small network with random weights.
 
+use std::sync::{Mutex, PoisonError};
+
 use shards::graph::{Geometry, GraphBatch, GraphSpec, StructureGraph};
 use tch::{Device, Kind, Tensor, nn};
 use trainer::batch::Batch;
@@ -53,6 +55,16 @@ pub(crate) fn line(atoms: usize) -> Structure {
     Structure { positions, numbers: vec![6; atoms], cell: None }
 }
 
+/// libtorch has one generator, which tests running side by side would share.
+static GENERATOR: Mutex<()> = Mutex::new(());
+
+/// Runs what draws random numbers, alone and from a seed; every test that draws must do so here.
+pub(crate) fn seeded<T>(seed: i64, draw: impl FnOnce() -> T) -> T {
+    let _alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
+    tch::manual_seed(seed);
+    draw()
+}
+
 /// A small network with random weights.
 pub(crate) struct Model {
     pub(crate) store: nn::VarStore,
@@ -68,7 +80,10 @@ impl Model {
     }
 
     pub(crate) fn of(config: &GemNetConfig, kind: Kind) -> Self {
-        tch::manual_seed(7);
+        seeded(7, || Self::random(config, kind))
+    }
+
+    fn random(config: &GemNetConfig, kind: Kind) -> Self {
         let mut store = nn::VarStore::new(Device::Cpu);
         store.set_kind(kind);
         let root = store.root();

@@ -6,7 +6,7 @@ use trainer::gemnet::{
 };
 use trainer::heads::{Pooling, ScalarHead};
 
-use crate::model::{Model, assert_close, crystal, line, molecule, numbers};
+use crate::model::{Model, assert_close, crystal, line, molecule, numbers, seeded};
 
 #[test]
 fn divisors_name_existing_parameters() {
@@ -22,10 +22,9 @@ fn divisors_name_existing_parameters() {
 
 #[test]
 fn he_orthogonal_weights_are_standardised() {
-    tch::manual_seed(3);
     let store = nn::VarStore::new(Device::Cpu);
     for size in [&[64i64, 32][..], &[32, 64], &[16, 7, 24]] {
-        let weight = trainer::gemnet::he_orthogonal(&store.root(), size);
+        let weight = seeded(3, || trainer::gemnet::he_orthogonal(&store.root(), size));
         assert_eq!(weight.size(), size);
         let (over, fan_in): (&[i64], i64) =
             if size.len() == 3 { (&[0, 1], size[0] * size[1]) } else { (&[1], size[1]) };
@@ -124,7 +123,8 @@ fn dropout_acts_in_training_only() {
         numbers(&model.backbone.forward(&h, &batch, train).atoms)
     };
     assert_eq!(atoms(false), atoms(false));
-    assert_ne!(atoms(true), atoms(true));
+    let (first, second) = seeded(1, || (atoms(true), atoms(true)));
+    assert_ne!(first, second);
 }
 
 #[test]
@@ -145,13 +145,12 @@ fn scalar_heads_pool_by_structure() {
     let batch = model.batch(&[molecule(), line(1), crystal()], &[0, 0, 0]);
     let embeddings = model.backbone.forward(&model.embedding.forward(&batch.atomic_numbers), &batch, false);
     let pooled = |pooling| {
-        tch::manual_seed(5);
         let store = {
             let mut store = nn::VarStore::new(Device::Cpu);
             store.set_kind(Kind::Double);
             store
         };
-        let head = ScalarHead::new(&store.root(), &GemNetConfig::tiny(), pooling, true);
+        let head = seeded(5, || ScalarHead::new(&store.root(), &GemNetConfig::tiny(), pooling, true));
         numbers(&head.forward(&embeddings, &batch, None))
     };
     let (sum, mean, max) = (pooled(Pooling::Sum), pooled(Pooling::Mean), pooled(Pooling::Max));
