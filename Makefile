@@ -28,7 +28,7 @@ build: libtorch ## Build the three programs (target/release/jmp-ingest, jmp-trai
 
 test: libtorch ## Run all tests
 	cargo build --release --locked --workspace
-	cargo test --release --locked --workspace
+	JMP_PROGRAMS=$(abspath $(TARGET))/release cargo test --release --locked --workspace
 
 test-oracles: libtorch ## Compare shards and numbers with numpy, pyarrow, polars, DuckDB, h5py and lmdb
 	@$(PYTHON) scripts/fetch.py oracles
