@@ -58,7 +58,9 @@ pub(crate) fn program_dir() -> &'static Path {
             let stem = name.splitn(3, '_').take(2).collect::<Vec<_>>().join("_");
             ours.contains(&stem.as_str()) || name == "LD_LIBRARY_PATH"
         };
-        std::env::vars().filter(|(name, _)| added(name)).for_each(|(name, _)| drop(build.env_remove(name)));
+        for (name, _) in std::env::vars().filter(|(name, _)| added(name)) {
+            build.env_remove(name);
+        }
         let configured = root().join(".deps/libtorch/torch");
         if std::env::var_os("LIBTORCH").is_some_and(|given| Path::new(&given) == configured) {
             build.env_remove("LIBTORCH");

@@ -1,4 +1,5 @@
 //! Every file of configs/ is a configuration that this program understands, and some that must be refused are.
+#![allow(clippy::unwrap_used, reason = "a failure here fails the test")]
 
 use std::path::{Path, PathBuf};
 

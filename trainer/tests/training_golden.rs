@@ -5,6 +5,7 @@
 
 #[path = "golden/fill.rs"]
 mod fill;
+#[allow(dead_code, reason = "shapes are looked at by the other golden tests")]
 #[path = "golden/npz.rs"]
 mod npz;
 
@@ -149,7 +150,7 @@ fn config() -> Config {
     "#
     .to_owned();
     for name in TASKS {
-        text += &format!("\n[[dataset]]\nname = \"{name}\"\npath = \"unused\"\n");
+        text.extend(["\n[[dataset]]\nname = \"", name, "\"\npath = \"unused\"\n"]);
     }
     Config::from_source(&Source::from_text(Path::new("golden.toml"), text, &[]).unwrap()).unwrap()
 }

@@ -1,4 +1,5 @@
 //! Learning-rate sequences and the plateau rule against values of the reference (tests/goldens/training/schedules.json).
+#![allow(clippy::unwrap_used, reason = "a failed read fails the test")]
 
 use std::path::PathBuf;
 

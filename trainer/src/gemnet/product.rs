@@ -63,6 +63,10 @@ mod tests {
             all
         };
         assert!(suits(&x, &weight));
+        #[allow(
+            clippy::redundant_closure_for_method_calls,
+            reason = "the method is not general in its lifetimes"
+        )]
         let plain = run(|x, weight, bias| x.linear(weight, bias));
         for (i, (plain, fast)) in plain.iter().zip(run(linear)).enumerate() {
             let error = (plain - fast).abs().max().double_value(&[]);
