@@ -49,7 +49,7 @@ pub fn errors_on(
     mut each: impl FnMut(&HostBatch, &HostPrediction) -> anyhow::Result<()>,
 ) -> anyhow::Result<Errors> {
     let transforms: Vec<TargetTransform> = tasks.iter().map(|t| t.record.transform.clone()).collect();
-    // Pre-training's validation looks at free atoms only, fine-tuning's at all (FORMATS §14.5).
+    // Pre-training's validation looks at free atoms only, fine-tuning's at all.
     let mut metrics = Metrics::new(&transforms, config.kind == RunKind::Pretrain);
     let mut seen = 0;
     for batch in sequential(config, &tasks[index], index, split)? {

@@ -1,4 +1,4 @@
-//! Errors in physical units, micro-averaged as FORMATS §14.5 says: energies by structure, forces by component.
+//! Errors in physical units, micro-averaged: energies by structure, forces by component.
 
 use serde::{Deserialize, Serialize};
 use shards::batch::HostBatch;

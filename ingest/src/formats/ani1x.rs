@@ -1,4 +1,4 @@
-//! ANI-1x as released: one HDF5 group a molecular formula (FORMATS §3).
+//! ANI-1x as released: one HDF5 group a molecular formula.
 //!
 //! Energies are in hartree, forces in hartree/Å (not per bohr) and are forces, not gradients. NaN marks what was not computed
 //! at a level of theory; such rows are left out and counted.

@@ -35,7 +35,7 @@ pub(super) fn header(format: Format, constants: Option<ConstantSet>) -> DatasetH
     }
 }
 
-/// Columns and graphs (cutoff in Å and neighbours as JMP uses them, FORMATS: training semantics, §14.4).
+/// Columns and graphs (cutoff in Å and neighbours as JMP uses them).
 ///
 /// Molecules carry the whole neighbour list. Slabs carry none by default: with up to 1000 neighbours an atom within 12 Å the
 /// list is many times larger than everything else in the row.

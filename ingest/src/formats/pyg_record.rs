@@ -1,6 +1,6 @@
 //! A torch_geometric record of an LMDB → a [`Structure`].
 //!
-//! Three generations of names and types occur, also mixed in one file (FORMATS §1.2): every attribute is found by its name and
+//! Three generations of names and types occur, also mixed in one file: every attribute is found by its name and
 //! read by its dtype, never by a version.
 
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Revised MD17: one npz a molecule, energies in kcal/mol, forces in kcal/mol/Å (FORMATS §6).
+//! Revised MD17: one npz a molecule, energies in kcal/mol, forces in kcal/mol/Å.
 //!
 //! Ids are `<molecule>/<old_index>`, the frame's number in the original MD17. Splits: a file given or named as a part (such as
 //! `rmd17_ethanol_train_01.npz`) is a split by itself; for the whole file, the published index lists beside it and JMP's own

@@ -1,5 +1,5 @@
 //! Transition-1x as released: `data/<formula>/<reaction>` with the images of a path, in eV and Å, and the groups `train`, `val`
-//! and `test` that link to them (FORMATS §4).
+//! and `test` that link to them.
 //!
 //! The frames are JMP's: the images of each reaction, without its three end points, which have groups of their own.
 

@@ -1,4 +1,4 @@
-//! The closed table of names a pickle may refer to (FORMATS: pickle, §13.2).
+//! The closed table of names a pickle may refer to.
 
 use crate::array::Dtype;
 

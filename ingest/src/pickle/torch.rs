@@ -1,4 +1,4 @@
-//! Tensors: their storages, and the two file forms of `torch.save` (FORMATS: pickle, §13.4 and §13.5).
+//! Tensors: their storages, and the two file forms of `torch.save`.
 
 use std::io::Cursor;
 

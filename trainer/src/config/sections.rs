@@ -81,7 +81,7 @@ pub struct DatasetSection {
     /// Interaction cutoff, Å; the manifest's when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cutoff: Option<Positive>,
-    /// Neighbours `n` of the main graph, from which the other graphs' follow (FORMATS §14.4); the manifest's when absent.
+    /// Neighbours `n` of the main graph, from which the other graphs' follow; the manifest's when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub neighbors: Option<Count>,
 }
