@@ -1,6 +1,7 @@
 //! A whole model: embedding, backbone, and the heads of a run's tasks.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 
 use shards::batch::HostBatch;
 use tch::{Device, Kind, Tensor, nn, no_grad};
@@ -8,7 +9,7 @@ use tch::{Device, Kind, Tensor, nn, no_grad};
 use crate::batch::Batch;
 use crate::config::model::ModelSection;
 use crate::config::{ForceMode, RunKind};
-use crate::gemnet::{Backbone, GemNetConfig, ScaleFactor, gradient_divisors};
+use crate::gemnet::{Backbone, GemNetConfig, ScaleFactor, fit_scale_factors, gradient_divisors};
 use crate::heads::{AtomEmbedding, EnergyHead, ForceHead, PretrainHeads, gradient_forces};
 use crate::parameters::ParameterError;
 use crate::prediction::Prediction;
@@ -198,17 +199,11 @@ impl Network {
     /// later factors see what earlier ones changed. Returns how many were fitted.
     pub fn fit_scale_factors(&self, batches: &[HostBatch]) -> usize {
         let batches: Vec<Batch> = batches.iter().map(|host| self.batch(host)).collect();
-        let mut fitted = 0;
-        for factor in self.scale_factors().into_iter().filter(|f| !f.is_fitted()) {
-            factor.observe();
-            for batch in &batches {
-                let _ = no_grad(|| self.embed(batch, false));
-            }
-            if let Some(value) = factor.fitted() {
-                factor.set(value);
-                fitted += 1;
-            }
-        }
-        fitted
+        let forward = |_: &Backbone| -> Result<(), Infallible> {
+            batches.iter().for_each(|batch| drop(self.embed(batch, false)));
+            Ok(())
+        };
+        let Ok(fitted) = fit_scale_factors(&self.backbone, forward);
+        fitted.iter().filter(|factor| factor.value.is_some()).count()
     }
 }
