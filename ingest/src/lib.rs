@@ -7,7 +7,6 @@
 //!
 //! Units and signs are converted here, once: behind this crate there are only Å, eV, eV/Å and forces `−∂E/∂r`.
 
-pub mod array;
 pub mod convert;
 mod error;
 pub mod formats;
@@ -15,8 +14,8 @@ pub mod hdf5;
 pub mod input;
 pub mod lmdb;
 pub mod npz;
-pub mod pickle;
 pub mod source;
 pub mod splits;
 
 pub use error::IngestError;
+pub use pickle::{self, array};

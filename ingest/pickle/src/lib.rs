@@ -9,6 +9,7 @@
 //! anything is allocated, the number of values, opcodes and copied bytes is limited by [`Limits`], and values refer to one
 //! another by index, so that cycles (torch_geometric's `_parent`) and deep nesting need no recursion.
 
+pub mod array;
 mod globals;
 mod machine;
 mod numpy;
