@@ -95,7 +95,7 @@ pub fn convert(
     let plans = source.splits();
     let mut empty = Vec::new();
     let manifest = writer.finish(records, |dataset| {
-        let definitions = resolve(dataset, &plans)?;
+        let definitions = resolve(dataset, plans)?;
         let made = |name: &String| definitions.iter().any(|d| d.name == *name);
         empty = plans.iter().map(|p| p.name.clone()).filter(|n| !made(n)).collect();
         Ok(definitions)

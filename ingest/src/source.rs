@@ -63,16 +63,23 @@ pub trait Sink {
     fn leave_out(&mut self, id: &str, code: &'static str, reason: &str);
 }
 
+/// What a source dataset is, known as soon as it is opened.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Description {
+    /// Name, level of theory, licence, choices made.
+    pub header: DatasetHeader,
+    /// The columns it fills, with the graphs that its models use.
+    pub layout: Layout,
+    /// Its parts, in the order of the rows.
+    pub units: Vec<Unit>,
+    /// The splits it defines.
+    pub splits: Vec<SplitPlan>,
+}
+
 /// A source dataset, opened. Reading different units from several threads at once is fine.
 pub trait Source: Sync + Send {
-    /// What the dataset is.
-    fn header(&self) -> &DatasetHeader;
-
-    /// The columns it fills, with the graphs that its models use.
-    fn layout(&self) -> &Layout;
-
-    /// Its parts, in the order of the rows.
-    fn units(&self) -> &[Unit];
+    /// What it is.
+    fn description(&self) -> &Description;
 
     /// Reads a unit from start to end.
     ///
@@ -80,11 +87,30 @@ pub trait Source: Sync + Send {
     /// When the source is damaged, or the sink refuses.
     fn read(&self, unit: usize, sink: &mut dyn Sink) -> Result<(), IngestError>;
 
-    /// The splits it defines.
-    fn splits(&self) -> Vec<SplitPlan>;
-
     /// What looks wrong about the data read so far, though it can be stored.
     fn warnings(&self) -> Vec<String> {
         Vec::new()
+    }
+}
+
+impl dyn Source + '_ {
+    /// What the dataset is.
+    pub fn header(&self) -> &DatasetHeader {
+        &self.description().header
+    }
+
+    /// The columns it fills, with the graphs that its models use.
+    pub fn layout(&self) -> &Layout {
+        &self.description().layout
+    }
+
+    /// Its parts, in the order of the rows.
+    pub fn units(&self) -> &[Unit] {
+        &self.description().units
+    }
+
+    /// The splits it defines.
+    pub fn splits(&self) -> &[SplitPlan] {
+        &self.description().splits
     }
 }

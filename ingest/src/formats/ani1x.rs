@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use shards::legacy_shuffle::LegacyRng;
 use shards::units::Constants;
-use shards::{DatasetHeader, FloatWidth, Floats, Layout, Structure};
+use shards::{FloatWidth, Floats, Structure};
 
 use super::{Format, Options, description};
 use crate::error::{IngestError, input_error};
 use crate::hdf5::{Dataset, Group, Hdf5, Numbers};
 use crate::input::{Input, files};
-use crate::source::{Members, Sink, Source, SplitPlan, Unit};
+use crate::source::{Description, Members, Sink, Source, SplitPlan, Unit};
 
 /// Fewest atoms of a formula that JMP uses.
 const MIN_ATOMS: usize = 4;
@@ -22,12 +22,9 @@ const UNIT_ROWS: u64 = 10_000;
 
 /// The opened file.
 pub(super) struct Ani1x {
-    header: DatasetHeader,
-    layout: Layout,
-    units: Vec<Unit>,
+    description: Description,
     /// Groups of each unit.
     members: Vec<Vec<Formula>>,
-    splits: Vec<SplitPlan>,
     hartree_ev: f64,
     level: String,
 }
@@ -75,12 +72,10 @@ impl Ani1x {
         ]);
         let (units, members) = cut(kept, &file.path);
         let float = if options.narrow { FloatWidth::F32 } else { float };
+        let layout = description::layout(Format::Ani1x, float);
         Ok(Self {
-            header,
-            layout: description::layout(Format::Ani1x, float),
-            units,
+            description: Description { header, layout, units, splits },
             members,
-            splits,
             hartree_ev: constants.hartree_ev,
             level: options.level.clone(),
         })
@@ -136,24 +131,12 @@ impl Ani1x {
 }
 
 impl Source for Ani1x {
-    fn header(&self) -> &DatasetHeader {
-        &self.header
-    }
-
-    fn layout(&self) -> &Layout {
-        &self.layout
-    }
-
-    fn units(&self) -> &[Unit] {
-        &self.units
+    fn description(&self) -> &Description {
+        &self.description
     }
 
     fn read(&self, unit: usize, sink: &mut dyn Sink) -> Result<(), IngestError> {
         self.members[unit].iter().try_for_each(|formula| self.read_formula(formula, sink))
-    }
-
-    fn splits(&self) -> Vec<SplitPlan> {
-        self.splits.clone()
     }
 }
 

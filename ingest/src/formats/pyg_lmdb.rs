@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use shards::{DatasetHeader, FloatWidth, Floats, Layout};
+use shards::{FloatWidth, Floats};
 
 use super::pyg_record::{Place, structure};
 use super::{EnergyKind, Format, Options, description};
@@ -12,7 +12,7 @@ use crate::error::{IngestError, input_error};
 use crate::input::{Input, SplitFile, files, relative_names};
 use crate::lmdb::Reader;
 use crate::pickle::{Item, Limits, Record, decode};
-use crate::source::{Members, Sink, Source, SplitPlan, Unit};
+use crate::source::{Description, Members, Sink, Source, SplitPlan, Unit};
 
 /// Keys of a unit: a large file is read by several threads.
 const UNIT_KEYS: u64 = 10_000;
@@ -29,11 +29,8 @@ pub(super) fn is_lmdb(path: &Path) -> bool {
 /// The opened files.
 pub(super) struct PygLmdb {
     format: Format,
-    header: DatasetHeader,
-    layout: Layout,
-    units: Vec<Unit>,
+    description: Description,
     parts: Vec<Part>,
-    splits: Vec<SplitPlan>,
     energy: EnergyKind,
     labelled: AtomicU64,
     near_zero: AtomicU64,
@@ -79,13 +76,12 @@ impl PygLmdb {
             header.choices.insert("energy".to_owned(), options.energy.name().to_owned());
         }
         let float = if options.narrow { FloatWidth::F32 } else { width(format, &parts[0])? };
+        let layout = description::layout(format, float);
+        let splits = by_split.into_iter().map(split_plan).collect();
         Ok(Self {
             format,
-            header,
-            layout: description::layout(format, float),
-            units,
+            description: Description { header, layout, units, splits },
             parts,
-            splits: by_split.into_iter().map(split_plan).collect(),
             energy: options.energy,
             labelled: AtomicU64::new(0),
             near_zero: AtomicU64::new(0),
@@ -180,16 +176,8 @@ fn record(format: Format, part: &Part, key: &str, value: &[u8]) -> Result<shards
 }
 
 impl Source for PygLmdb {
-    fn header(&self) -> &DatasetHeader {
-        &self.header
-    }
-
-    fn layout(&self) -> &Layout {
-        &self.layout
-    }
-
-    fn units(&self) -> &[Unit] {
-        &self.units
+    fn description(&self) -> &Description {
+        &self.description
     }
 
     fn read(&self, unit: usize, sink: &mut dyn Sink) -> Result<(), IngestError> {
@@ -210,10 +198,6 @@ impl Source for PygLmdb {
                 Err(error) => sink.reject(&format!("{}/{at}", part.name), "unreadable", &error.to_string()),
             }
         })
-    }
-
-    fn splits(&self) -> Vec<SplitPlan> {
-        self.splits.clone()
     }
 
     fn warnings(&self) -> Vec<String> {

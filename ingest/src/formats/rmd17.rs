@@ -11,14 +11,14 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use shards::legacy_shuffle::permutation;
 use shards::units::Constants;
-use shards::{DatasetHeader, FloatWidth, Floats, Layout, Structure};
+use shards::{FloatWidth, Floats, Structure};
 
 use super::{Format, Options, description};
 use crate::array::Array;
 use crate::error::{IngestError, array_error, input_error, io_error};
 use crate::input::{Input, files};
 use crate::npz::{Npz, NpzError};
-use crate::source::{Members, Sink, Source, SplitPlan, Unit};
+use crate::source::{Description, Members, Sink, Source, SplitPlan, Unit};
 
 /// Rows of a unit.
 const UNIT_ROWS: usize = 10_000;
@@ -27,13 +27,10 @@ const VALIDATION_FRACTION: f64 = 0.05;
 
 /// The opened files of one molecule.
 pub(super) struct Rmd17 {
-    header: DatasetHeader,
-    layout: Layout,
-    units: Vec<Unit>,
+    description: Description,
     /// File and rows of each unit.
     parts: Vec<(usize, usize, usize)>,
     files: Vec<MoleculeFile>,
-    splits: Vec<SplitPlan>,
     kcal_mol_ev: f64,
     molecule: String,
 }
@@ -101,12 +98,9 @@ impl Rmd17 {
         let layout = description::layout(Format::Rmd17, float);
         let kcal_mol_ev = Constants::of(options.constants).kcal_mol_ev;
         Ok(Self {
-            header,
-            layout,
-            units,
+            description: Description { header, layout, units, splits: merge(splits) },
             parts,
             files: molecule_files,
-            splits: merge(splits),
             kcal_mol_ev,
             molecule,
         })
@@ -160,16 +154,8 @@ impl Frames {
 }
 
 impl Source for Rmd17 {
-    fn header(&self) -> &DatasetHeader {
-        &self.header
-    }
-
-    fn layout(&self) -> &Layout {
-        &self.layout
-    }
-
-    fn units(&self) -> &[Unit] {
-        &self.units
+    fn description(&self) -> &Description {
+        &self.description
     }
 
     fn read(&self, unit: usize, sink: &mut dyn Sink) -> Result<(), IngestError> {
@@ -198,10 +184,6 @@ impl Source for Rmd17 {
             })?;
         }
         Ok(())
-    }
-
-    fn splits(&self) -> Vec<SplitPlan> {
-        self.splits.clone()
     }
 }
 

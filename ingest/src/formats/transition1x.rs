@@ -6,14 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use shards::{DatasetHeader, FloatWidth, Floats, Layout, Structure};
+use shards::{FloatWidth, Floats, Structure};
 
 use super::{Format, Options, description};
 use crate::error::{IngestError, input_error};
 use crate::hdf5::links::{Link, Links};
 use crate::hdf5::{Group, Hdf5, Numbers};
 use crate::input::{Input, files};
-use crate::source::{Members, Sink, Source, SplitPlan, Unit};
+use crate::source::{Description, Members, Sink, Source, SplitPlan, Unit};
 
 const ENERGY: &str = "wB97x_6-31G(d).energy";
 const FORCES: &str = "wB97x_6-31G(d).forces";
@@ -23,12 +23,9 @@ const UNIT_ROWS: u64 = 10_000;
 
 /// The opened file.
 pub(super) struct Transition1x {
-    header: DatasetHeader,
-    layout: Layout,
-    units: Vec<Unit>,
+    description: Description,
     /// Reactions of each unit.
     members: Vec<Vec<Reaction>>,
-    splits: Vec<SplitPlan>,
     without_split: usize,
 }
 
@@ -74,29 +71,17 @@ impl Transition1x {
         let mut header = description::header(Format::Transition1x, None);
         header.choices.insert("end_points".to_owned(), "left out".to_owned());
         let layout = description::layout(Format::Transition1x, float);
-        Ok(Self { header, layout, units, members, splits, without_split })
+        Ok(Self { description: Description { header, layout, units, splits }, members, without_split })
     }
 }
 
 impl Source for Transition1x {
-    fn header(&self) -> &DatasetHeader {
-        &self.header
-    }
-
-    fn layout(&self) -> &Layout {
-        &self.layout
-    }
-
-    fn units(&self) -> &[Unit] {
-        &self.units
+    fn description(&self) -> &Description {
+        &self.description
     }
 
     fn read(&self, unit: usize, sink: &mut dyn Sink) -> Result<(), IngestError> {
         self.members[unit].iter().try_for_each(|reaction| read_reaction(reaction, sink))
-    }
-
-    fn splits(&self) -> Vec<SplitPlan> {
-        self.splits.clone()
     }
 
     fn warnings(&self) -> Vec<String> {

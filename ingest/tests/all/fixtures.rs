@@ -71,7 +71,7 @@ fn ani1x_levels_without_forces() {
 fn ani1x_splits_hold_whole_formulas_and_follow_the_seed() {
     let plans = |seed| {
         let options = Options { seed, ..Options::default() };
-        source(Format::Ani1x, &[fixture("ani1x/ani1x-release.h5")], &options).splits()
+        source(Format::Ani1x, &[fixture("ani1x/ani1x-release.h5")], &options).splits().to_vec()
     };
     let splits = plans(42);
     let names: Vec<&str> = splits.iter().map(|s| s.name.as_str()).collect();
