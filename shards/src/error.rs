@@ -91,6 +91,26 @@ pub enum ShardError {
         /// The names there are.
         known: Vec<String>,
     },
+    /// A label is asked for that the dataset does not have.
+    #[error("{} has no label `{label}`; it has {}", dir.display(), known.join(", "))]
+    UnknownLabel {
+        /// The dataset.
+        dir: PathBuf,
+        /// The label asked for.
+        label: String,
+        /// The labels there are.
+        known: Vec<String>,
+    },
+    /// A label is asked for that no structure of the split has.
+    #[error("{}: no structure of split `{split}` has the label `{label}`", dir.display())]
+    NoLabel {
+        /// The dataset.
+        dir: PathBuf,
+        /// The split.
+        split: String,
+        /// The label.
+        label: String,
+    },
     /// A split cannot be made as asked.
     #[error("split `{name}`: {problem}")]
     BadSplit {

@@ -31,6 +31,10 @@ pub struct Target {
     pub unit: String,
     /// What it is.
     pub meaning: String,
+    /// Whether models learn it after its linear reference is subtracted, as the energy: sums over atoms such as QM9's `U_0`
+    /// do, intensive properties do not.
+    #[serde(default)]
+    pub referenced: bool,
 }
 
 /// Which neighbour list the rows carry.

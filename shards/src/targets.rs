@@ -1,5 +1,7 @@
 //! From labels in eV and eV/Å to what a model learns, and back.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::ShardError;
@@ -26,13 +28,16 @@ pub struct TargetTransform {
 /// Below this, in eV or eV/Å, a measured spread is no scale: few structures, or fitted away.
 const SMALLEST_SCALE: f64 = 1e-4;
 
+fn scale(measured: Option<f64>) -> f64 {
+    measured.filter(|s| *s > SMALLEST_SCALE).unwrap_or(1.0)
+}
+
 impl TargetTransform {
     /// The transform that the statistics of a split suggest: its own reference, the mean and standard deviation after it,
     /// and the root mean square of the force components.
     ///
     /// Where the fit leaves no residual (as many elements as structures) the energy's scale is 1 eV per structure.
     pub fn measured(statistics: &SplitStatistics) -> Self {
-        let scale = |measured: Option<f64>| measured.filter(|s| *s > SMALLEST_SCALE).unwrap_or(1.0);
         let energy = statistics.labels.get(ENERGY);
         Self {
             reference: energy.map(|e| e.reference.clone()),
@@ -43,8 +48,46 @@ impl TargetTransform {
         }
     }
 
+    /// The transform of one label, the energy or a scalar target, as the statistics of a split suggest it: with the split's
+    /// linear reference where the layout says that the target is learned after it, without it elsewhere.
+    ///
+    /// `mean` and `std` are in the label's own unit.
+    ///
+    /// # Errors
+    /// When the dataset has no such split or label, or no structure of the split has the label.
+    pub fn of_label(manifest: &Manifest, dir: &Path, split: &str, label: &str) -> Result<Self, ShardError> {
+        let target = manifest.layout.targets.iter().find(|t| t.name == label);
+        if target.is_none() && label != ENERGY {
+            let known = std::iter::once(ENERGY.to_owned());
+            let targets = manifest.layout.targets.iter().map(|t| t.name.clone());
+            return Err(ShardError::UnknownLabel {
+                dir: dir.to_path_buf(),
+                label: label.to_owned(),
+                known: known.chain(targets).collect(),
+            });
+        }
+        let statistics = &manifest.split(dir, split)?.statistics;
+        let measured = statistics.labels.get(label).ok_or_else(|| ShardError::NoLabel {
+            dir: dir.to_path_buf(),
+            split: split.to_owned(),
+            label: label.to_owned(),
+        })?;
+        let referenced = target.is_none_or(|t| t.referenced);
+        let (mean, std) = if referenced {
+            (measured.referenced.mean, measured.referenced.std)
+        } else {
+            (measured.mean, measured.std)
+        };
+        Ok(Self {
+            reference: referenced.then(|| measured.reference.clone()),
+            mean,
+            std: scale(Some(std)),
+            ..Self::measured(statistics)
+        })
+    }
+
     /// [`TargetTransform::measured`] of a split named in a manifest.
-    pub fn of_split(manifest: &Manifest, dir: &std::path::Path, split: &str) -> Result<Self, ShardError> {
+    pub fn of_split(manifest: &Manifest, dir: &Path, split: &str) -> Result<Self, ShardError> {
         Ok(Self::measured(&manifest.split(dir, split)?.statistics))
     }
 

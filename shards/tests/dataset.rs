@@ -8,6 +8,7 @@ use std::fs;
 
 use shards::layout::{Layout, NeighborStorage, Target};
 use shards::splits::SplitDefinition;
+use shards::targets::TargetTransform;
 use shards::writer::{DatasetWriter, Reject};
 use shards::{Dataset, FloatWidth, Floats, RowSet, Structure};
 
@@ -17,11 +18,7 @@ use molecules::{header, layout, molecule, write};
 fn what_is_written_is_read() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("set");
-    let layout = Layout {
-        targets: vec![Target { name: "gap".into(), unit: "eV".into(), meaning: "band gap".into() }],
-        float: FloatWidth::F32,
-        ..layout()
-    };
+    let layout = Layout { targets: vec![target("gap", false)], float: FloatWidth::F32, ..layout() };
     let structures: Vec<Structure> = (0..23).map(full).collect();
     write(&out, &layout, &[structures[..10].to_vec(), structures[10..].to_vec()], 1);
     let dataset = Dataset::open(&out).unwrap();
@@ -31,6 +28,10 @@ fn what_is_written_is_read() {
     }
     assert_eq!(dataset.find("m17").unwrap(), Some(17));
     assert_eq!(dataset.find("m99").unwrap(), None);
+}
+
+fn target(name: &str, referenced: bool) -> Target {
+    Target { name: name.into(), unit: "eV".into(), meaning: "made up".into(), referenced }
 }
 
 /// A structure with every optional column, or with none, by turns.
@@ -327,4 +328,54 @@ fn a_lying_manifest_is_refused() {
     let error =
         dataset.read(&dataset.row_groups()[0], shards::reader::Columns::all()).unwrap_err().to_string();
     assert!(error.contains("row groups: expected 2 of 3 rows"), "{error}");
+}
+
+#[test]
+fn scalar_targets_are_measured_split_by_split() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("set");
+    let layout = Layout { targets: vec![target("gap", false), target("u0", true)], ..layout() };
+    // u0 is a sum over atoms and a ripple; every fourth molecule has no gap, and no molecule has an energy.
+    let value = |i: u64, s: &Structure| -> f64 {
+        s.atomic_numbers.iter().map(|&z| -30.0 * f64::from(z)).sum::<f64>() + 0.01 * (i % 3) as f64
+    };
+    let gap = |i: u64| (!i.is_multiple_of(4)).then_some(0.5 + i as f64);
+    let structures: Vec<Structure> = (0..40)
+        .map(|i| {
+            let s = molecule(i);
+            Structure { targets: vec![gap(i), Some(value(i, &s))], energy: None, forces: None, ..s }
+        })
+        .collect();
+    write(&out, &layout, std::slice::from_ref(&structures), 1);
+    let sets = [("train", 0..30u64), ("val", 30..40)];
+    let definitions = sets
+        .clone()
+        .map(|(name, rows)| SplitDefinition::new(name, "by hand", None, RowSet::from_range(rows)).unwrap());
+    shards::splits::add(&out, definitions.to_vec()).unwrap();
+    let dataset = Dataset::open(&out).unwrap();
+    let (manifest, dir) = (dataset.manifest(), dataset.dir());
+    for (name, rows) in sets {
+        let labels = &manifest.split(dir, name).unwrap().statistics.labels;
+        assert_eq!(labels.keys().collect::<Vec<_>>(), ["gap", "u0"], "no energy, no statistics of it");
+        let gaps: Vec<f64> = rows.clone().filter_map(gap).collect();
+        let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
+        let std = (gaps.iter().map(|g| (g - mean).powi(2)).sum::<f64>() / gaps.len() as f64).sqrt();
+        assert_eq!(labels["gap"].count, gaps.len() as u64);
+        assert!((labels["gap"].mean - mean).abs() < 1e-9 && (labels["gap"].std - std).abs() < 1e-9);
+        let u0 = &labels["u0"];
+        assert!(u0.referenced.max_abs < 0.02 && u0.std > 100.0, "{u0:?}");
+        assert!(u0.reference.coefficients.iter().all(|(&z, c)| (c + 30.0 * f64::from(z)).abs() < 0.02));
+        let transform = |label| TargetTransform::of_label(manifest, dir, name, label).unwrap();
+        let (plain, referenced) = (transform("gap"), transform("u0"));
+        assert_eq!((plain.reference, plain.mean, plain.std), (None, labels["gap"].mean, labels["gap"].std));
+        assert_eq!(referenced.reference.as_ref(), Some(&u0.reference));
+        assert_eq!((referenced.mean, referenced.std), (u0.referenced.mean, u0.referenced.std));
+    }
+    let refused =
+        |split, label| TargetTransform::of_label(manifest, dir, split, label).unwrap_err().to_string();
+    assert!(refused("train", "g4p").ends_with("has no label `g4p`; it has energy, gap, u0"));
+    assert!(refused("train", "energy").contains("no structure of split `train` has the label `energy`"));
+    let block = dataset.read(&dataset.row_groups()[0], shards::reader::Columns::energies()).unwrap();
+    assert_eq!((block.row(1).target(0), block.row(4).target(0)), (Some(1.5), None));
+    assert_eq!(&dataset.structure(7).unwrap(), &structures[7]);
 }
