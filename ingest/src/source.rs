@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
 use shards::{DatasetHeader, Layout, Structure};
 
 use crate::error::IngestError;
@@ -22,7 +23,7 @@ pub struct Unit {
 }
 
 /// Which rows belong to a split that the source itself defines.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Members {
     /// All rows of these units.
     Units(BTreeSet<u32>),
@@ -33,7 +34,7 @@ pub enum Members {
 }
 
 /// A split that comes with the source, or follows from it by a published rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SplitPlan {
     /// Its name.
     pub name: String,

@@ -1,15 +1,18 @@
 //! Reading shards: a dataset, its row groups, and rows as slices into decoded columns.
 
 mod block;
+mod columns;
 mod part;
+mod row;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-pub use block::{Block, FloatSlice, RowView, StoredNeighbors};
+pub use block::Block;
 pub use part::Columns;
 use part::PartFile;
+pub use row::{FloatSlice, RowView, StoredNeighbors};
 
 use crate::error::ShardError;
 use crate::layout::Layout;
