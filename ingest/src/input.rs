@@ -88,7 +88,8 @@ fn split_directories(entries: &[PathBuf], extensions: &[&str]) -> Result<Vec<Spl
 }
 
 fn has_extension(path: &Path, extensions: &[&str]) -> bool {
-    path.extension().and_then(|e| e.to_str()).is_some_and(|e| extensions.contains(&e))
+    let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+    extensions.iter().any(|e| name.strip_suffix(e).is_some_and(|stem| stem.ends_with('.')))
 }
 
 /// A directory's entries, sorted by name.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ingest::IngestError;
 use ingest::convert::{Outcome, Settings, convert};
-use ingest::formats::{EnergyKind, Format, Options, open};
+use ingest::formats::{EnergyKind, Format, Labels, Options, SourceUnits, open};
 use ingest::input::Input;
 use shards::NeighborStorage;
 use shards::units::ConstantSet;
@@ -21,6 +21,7 @@ Examples:
   jmp-ingest convert --dataset oc22 --input s2ef-total --output shards/oc22 --jobs 16
   jmp-ingest convert --dataset rmd17 --input rmd17/npz_data/rmd17_aspirin.npz --output shards/aspirin
   jmp-ingest convert --dataset rmd17 --input train_01=a.npz test_01=b.npz --output shards/ethanol
+  jmp-ingest convert --dataset extxyz --input train=mine.extxyz --energy-key REF_energy --units hartree,Å --output shards/mine
 
 A directory is searched for the format's files; its sub-directories named train, val, test, val_id, … become splits.
 Stopped by Ctrl-C or killed, a conversion keeps its finished units: repeat the command with --resume.";
@@ -29,7 +30,7 @@ Stopped by Ctrl-C or killed, a conversion keeps its finished units: repeat the c
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// What the input is: oc20, oc22, ani1x, transition1x or rmd17.
+    /// What the input is; an unknown name lists those that are known.
     #[arg(long, value_name = "NAME")]
     dataset: Format,
     /// Files or directories, each with or without the split that it makes up. Only read.
@@ -71,6 +72,68 @@ pub(crate) struct Args {
     /// Narrow positions and forces to 32 bits.
     #[arg(long)]
     f32: bool,
+    #[command(flatten)]
+    own: OwnData,
+}
+
+/// What a user says about data of their own.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Own data (extxyz, aselmdb, traj, db)")]
+struct OwnData {
+    /// Entry that holds the energy [default: energy, else free_energy].
+    #[arg(long, value_name = "KEY")]
+    energy_key: Option<String>,
+    /// Column or array that holds the forces [default: forces, else force].
+    #[arg(long, value_name = "KEY")]
+    forces_key: Option<String>,
+    /// Entry that becomes the structure's id [default: file and number].
+    #[arg(long, value_name = "KEY")]
+    id_key: Option<String>,
+    /// Entry that says which structures must not be split apart [default: each is by itself].
+    #[arg(long, value_name = "KEY")]
+    group_key: Option<String>,
+    /// Scalar targets to store beside the energy, each with its unit.
+    #[arg(long, value_name = "KEY=UNIT", num_args = 1.., value_parser = parse_target)]
+    target: Vec<(String, String)>,
+    /// Units: ENERGY,LENGTH[,FORCE[,STRESS]], for example hartree,Å,hartree/bohr or eV,Å,eV/Å,GPa.
+    #[arg(long, value_name = "UNITS", default_value = "eV,Å")]
+    units: SourceUnits,
+    /// Leave out the tags, when they are not 0 sub-surface, 1 surface, 2 adsorbate.
+    #[arg(long)]
+    ignore_tags: bool,
+    /// Name of the dataset [default: that of the format].
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Level of theory, in words, for the manifest.
+    #[arg(long, value_name = "TEXT")]
+    theory: Option<String>,
+    /// Licence of the data, for the manifest.
+    #[arg(long, value_name = "TEXT")]
+    licence: Option<String>,
+}
+
+impl OwnData {
+    fn labels(&self) -> Labels {
+        Labels {
+            energy_key: self.energy_key.clone(),
+            forces_key: self.forces_key.clone(),
+            id_key: self.id_key.clone(),
+            group_key: self.group_key.clone(),
+            targets: self.target.clone(),
+            units: self.units.clone(),
+            ignore_tags: self.ignore_tags,
+            name: self.name.clone(),
+            theory: self.theory.clone(),
+            licence: self.licence.clone(),
+        }
+    }
+}
+
+fn parse_target(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, unit)) if !key.is_empty() && !unit.is_empty() => Ok((key.to_owned(), unit.to_owned())),
+        _ => Err("expected KEY=UNIT, for example band_gap=eV".to_owned()),
+    }
 }
 
 fn parse_energy(text: &str) -> Result<EnergyKind, String> {
@@ -101,6 +164,7 @@ pub(crate) fn run(args: &Args, console: Console) -> anyhow::Result<()> {
         train_total: args.train_total,
         seed: args.seed,
         narrow: args.f32,
+        labels: args.own.labels(),
     };
     let source = open(args.dataset, &inputs, &options)?;
     let total = source.units().iter().map(|u| u.structures).sum();

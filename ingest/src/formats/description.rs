@@ -24,6 +24,7 @@ pub(super) fn header(format: Format, constants: Option<ConstantSet>) -> DatasetH
             ("molecules", "wB97x/6-31G(d)", "see the record of the download (figshare 36035789)")
         }
         Format::Rmd17 => ("molecules", "PBE/def2-SVP", "CC0-1.0"),
+        Format::Extxyz => ("structures", "not stated", "not stated"),
     };
     DatasetHeader {
         name: format.name().to_owned(),
@@ -44,6 +45,7 @@ pub(super) fn layout(format: Format, float: FloatWidth) -> Layout {
         Format::Oc20 | Format::Oc22 => (12.0, 30, SLAB_ROWS, NeighborStorage::None),
         Format::Ani1x | Format::Transition1x => (8.0, 30, MOLECULE_ROWS, NeighborStorage::Full),
         Format::Rmd17 => (7.0, 100, MOLECULE_ROWS, NeighborStorage::Full),
+        Format::Extxyz => (12.0, 30, SLAB_ROWS, NeighborStorage::None),
     };
     Layout {
         float,

@@ -2,9 +2,14 @@
 
 mod ani1x;
 mod description;
+mod extxyz;
+mod frame_record;
+mod labels;
+mod members;
 mod pyg_lmdb;
 mod pyg_record;
 mod rmd17;
+mod source_units;
 mod transition1x;
 
 use std::str::FromStr;
@@ -14,6 +19,8 @@ use shards::units::ConstantSet;
 use crate::error::IngestError;
 use crate::input::Input;
 use crate::source::Source;
+pub use labels::Labels;
+pub use source_units::SourceUnits;
 
 /// A dataset that is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,11 +35,14 @@ pub enum Format {
     Transition1x,
     /// Revised MD17: npz.
     Rmd17,
+    /// Extended XYZ of any origin.
+    Extxyz,
 }
 
 impl Format {
     /// All of them, in the order in which help texts list them.
-    pub const ALL: [Self; 5] = [Self::Oc20, Self::Oc22, Self::Ani1x, Self::Transition1x, Self::Rmd17];
+    pub const ALL: [Self; 6] =
+        [Self::Oc20, Self::Oc22, Self::Ani1x, Self::Transition1x, Self::Rmd17, Self::Extxyz];
 
     /// The name on the command line.
     pub fn name(self) -> &'static str {
@@ -42,6 +52,7 @@ impl Format {
             Self::Ani1x => "ani1x",
             Self::Transition1x => "transition1x",
             Self::Rmd17 => "rmd17",
+            Self::Extxyz => "extxyz",
         }
     }
 }
@@ -95,6 +106,8 @@ pub struct Options {
     pub seed: u32,
     /// Narrow positions and forces to 32 bits.
     pub narrow: bool,
+    /// A user's own data: which entries are the labels, in which units.
+    pub labels: Labels,
 }
 
 impl Default for Options {
@@ -107,6 +120,7 @@ impl Default for Options {
             train_total: 1000,
             seed: 42,
             narrow: false,
+            labels: Labels::default(),
         }
     }
 }
@@ -125,5 +139,6 @@ pub fn open(format: Format, inputs: &[Input], options: &Options) -> Result<Box<d
         Format::Transition1x => Ok(Box::new(transition1x::Transition1x::open(inputs, options)?)),
         Format::Ani1x => Ok(Box::new(ani1x::Ani1x::open(inputs, options)?)),
         Format::Rmd17 => Ok(Box::new(rmd17::Rmd17::open(inputs, options)?)),
+        Format::Extxyz => Ok(Box::new(extxyz::Extxyz::open(inputs, options)?)),
     }
 }

@@ -6,6 +6,7 @@
 mod command_line;
 mod fixtures;
 mod hostile;
+mod own_data;
 mod real_data;
 
 use std::path::PathBuf;
