@@ -53,6 +53,7 @@ impl Labels {
             name: name.clone(),
             unit: unit.clone(),
             meaning: format!("`{name}` of the source"),
+            referenced: false,
         };
         self.targets.iter().map(column).collect()
     }
