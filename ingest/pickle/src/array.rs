@@ -5,118 +5,10 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-/// Element type of an [`Array`], always little-endian.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dtype {
-    /// IEEE half precision.
-    F16,
-    /// Upper half of an IEEE single.
-    Bf16,
-    /// IEEE single precision.
-    F32,
-    /// IEEE double precision.
-    F64,
-    /// Signed integers.
-    I8,
-    /// 16 bits.
-    I16,
-    /// 32 bits.
-    I32,
-    /// 64 bits.
-    I64,
-    /// Unsigned integers.
-    U8,
-    /// 16 bits.
-    U16,
-    /// 32 bits.
-    U32,
-    /// 64 bits.
-    U64,
-    /// One byte an element; anything but 0 is true.
-    Bool,
-}
+mod dtype;
 
-impl Dtype {
-    /// Bytes an element takes.
-    pub fn size(self) -> usize {
-        match self {
-            Self::I8 | Self::U8 | Self::Bool => 1,
-            Self::F16 | Self::Bf16 | Self::I16 | Self::U16 => 2,
-            Self::F32 | Self::I32 | Self::U32 => 4,
-            Self::F64 | Self::I64 | Self::U64 => 8,
-        }
-    }
-
-    /// The numpy code without its byte order (`f8`, `i4`, `b1` …), if it is a type that is read here.
-    pub fn from_numpy(code: &str) -> Option<Self> {
-        Some(match code {
-            "f2" => Self::F16,
-            "f4" => Self::F32,
-            "f8" => Self::F64,
-            "i1" => Self::I8,
-            "i2" => Self::I16,
-            "i4" => Self::I32,
-            "i8" => Self::I64,
-            "u1" => Self::U8,
-            "u2" => Self::U16,
-            "u4" => Self::U32,
-            "u8" => Self::U64,
-            "b1" => Self::Bool,
-            _ => return None,
-        })
-    }
-
-    /// Whether the elements are floating-point numbers.
-    pub fn is_float(self) -> bool {
-        matches!(self, Self::F16 | Self::Bf16 | Self::F32 | Self::F64)
-    }
-
-    /// One element as f64; `bytes` holds exactly [`Dtype::size`] bytes.
-    fn f64_at(self, b: &[u8]) -> f64 {
-        match self {
-            Self::F16 => half_to_f32(u16::from_le_bytes(fixed(b))) as f64,
-            Self::Bf16 => f32::from_bits((u16::from_le_bytes(fixed(b)) as u32) << 16) as f64,
-            Self::F32 => f32::from_le_bytes(fixed(b)) as f64,
-            Self::F64 => f64::from_le_bytes(fixed(b)),
-            Self::U64 => u64::from_le_bytes(fixed(b)) as f64,
-            _ => self.int_at(b) as f64,
-        }
-    }
-
-    /// One element of an integer or boolean type; 0 for floats, which callers rule out.
-    fn int_at(self, b: &[u8]) -> i64 {
-        match self {
-            Self::I8 => i8::from_le_bytes(fixed(b)) as i64,
-            Self::I16 => i16::from_le_bytes(fixed(b)) as i64,
-            Self::I32 => i32::from_le_bytes(fixed(b)) as i64,
-            Self::I64 => i64::from_le_bytes(fixed(b)),
-            Self::U8 => b.first().copied().unwrap_or(0) as i64,
-            Self::Bool => i64::from(b.first().copied().unwrap_or(0) != 0),
-            Self::U16 => u16::from_le_bytes(fixed(b)) as i64,
-            Self::U32 => u32::from_le_bytes(fixed(b)) as i64,
-            Self::U64 => i64::try_from(u64::from_le_bytes(fixed(b))).unwrap_or(i64::MAX),
-            Self::F16 | Self::Bf16 | Self::F32 | Self::F64 => 0,
-        }
-    }
-}
-
-fn fixed<const N: usize>(bytes: &[u8]) -> [u8; N] {
-    let mut out = [0; N];
-    let n = N.min(bytes.len());
-    out[..n].copy_from_slice(&bytes[..n]);
-    out
-}
-
-fn half_to_f32(h: u16) -> f32 {
-    let (sign, exponent, fraction) = (h >> 15, (h >> 10) & 0x1f, h & 0x3ff);
-    let magnitude = match exponent {
-        0 => f32::from(fraction) * 2f32.powi(-24),
-        31 if fraction == 0 => f32::INFINITY,
-        31 => f32::NAN,
-        e => (1.0 + f32::from(fraction) / 1024.0) * 2f32.powi(i32::from(e) - 15),
-    };
-    if sign == 1 { -magnitude } else { magnitude }
-}
+pub use dtype::Dtype;
+use dtype::fixed;
 
 /// Why an array's description does not fit its bytes, or its elements not the wanted type.
 #[derive(Debug, Clone, PartialEq, Error)]
@@ -223,6 +115,35 @@ impl<'a> Blob<'a> {
 /// An overlapping (expanded) array may hold this many elements however small its storage.
 const EXPANDED_ELEMENTS: usize = 1 << 20;
 
+/// Whether a view lies inside `available` elements and claims not many more than those.
+pub(crate) fn check_view(
+    shape: &[usize],
+    strides: &[usize],
+    offset: usize,
+    available: usize,
+) -> Result<(), ArrayError> {
+    let bad = || ArrayError::Geometry { shape: shape.to_vec(), strides: strides.to_vec() };
+    if shape.len() != strides.len() || shape.len() > 32 {
+        return Err(bad());
+    }
+    let claimed = shape.iter().try_fold(1usize, |n, &s| n.checked_mul(s)).ok_or_else(bad)?;
+    if claimed == 0 {
+        return Ok(());
+    }
+    let reach = shape
+        .iter()
+        .zip(strides)
+        .try_fold(offset, |at, (&n, &stride)| at.checked_add((n - 1).checked_mul(stride)?));
+    let (shape, strides) = (shape.to_vec(), strides.to_vec());
+    if reach.is_none_or(|last| last >= available) {
+        return Err(ArrayError::OutOfBounds { shape, strides, offset, available });
+    }
+    if claimed > available.max(EXPANDED_ELEMENTS) {
+        return Err(ArrayError::Inflated { shape, claimed, available });
+    }
+    Ok(())
+}
+
 /// A strided view of numbers. Invariant: every element lies inside `bytes`.
 #[derive(Debug, Clone)]
 pub struct Array<'a> {
@@ -245,24 +166,7 @@ impl<'a> Array<'a> {
         offset: usize,
         bytes: Blob<'a>,
     ) -> Result<Self, ArrayError> {
-        let available = bytes.as_slice().len() / dtype.size();
-        let bad = || ArrayError::Geometry { shape: shape.clone(), strides: strides.clone() };
-        if shape.len() != strides.len() || shape.len() > 32 {
-            return Err(bad());
-        }
-        let claimed = shape.iter().try_fold(1usize, |n, &s| n.checked_mul(s)).ok_or_else(bad)?;
-        if claimed > 0 {
-            let reach = shape
-                .iter()
-                .zip(&strides)
-                .try_fold(offset, |at, (&n, &stride)| at.checked_add((n - 1).checked_mul(stride)?));
-            if reach.is_none_or(|last| last >= available) {
-                return Err(ArrayError::OutOfBounds { shape, strides, offset, available });
-            }
-            if claimed > available.max(EXPANDED_ELEMENTS) {
-                return Err(ArrayError::Inflated { shape, claimed, available });
-            }
-        }
+        check_view(&shape, &strides, offset, bytes.len() / dtype.size())?;
         Ok(Self { dtype, shape, strides, offset, bytes })
     }
 
@@ -343,6 +247,14 @@ impl<'a> Array<'a> {
             .collect()
     }
 
+    /// All elements in row-major order as they are stored, little-endian.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let size = self.dtype.size();
+        let mut out = Vec::with_capacity(self.len() * size);
+        self.each(|element| out.extend_from_slice(element));
+        out
+    }
+
     /// The rows `start..end` of the first axis.
     pub fn rows(&self, start: usize, end: usize) -> Cow<'_, Self> {
         let count = self.shape.first().copied().unwrap_or(0);
@@ -358,17 +270,24 @@ impl<'a> Array<'a> {
     }
 
     fn collect<T>(&self, read: impl Fn(&[u8]) -> T) -> Vec<T> {
+        let mut out = Vec::with_capacity(self.len());
+        self.each(|element| out.push(read(element)));
+        out
+    }
+
+    /// Shows every element's bytes in row-major order.
+    fn each(&self, mut see: impl FnMut(&[u8])) {
         let (size, total) = (self.dtype.size(), self.len());
         let bytes = self.bytes.as_slice();
         let at = |element: usize| bytes.get(element * size..(element + 1) * size).unwrap_or_default();
         if self.is_row_major() {
-            return (self.offset..self.offset + total).map(|i| read(at(i))).collect();
+            (self.offset..self.offset + total).for_each(|i| see(at(i)));
+            return;
         }
-        let mut out = Vec::with_capacity(total);
         let mut index = vec![0usize; self.shape.len()];
         for _ in 0..total {
             let inner: usize = index.iter().zip(&self.strides).map(|(i, s)| i * s).sum();
-            out.push(read(at(self.offset + inner)));
+            see(at(self.offset + inner));
             for axis in (0..index.len()).rev() {
                 index[axis] += 1;
                 if index[axis] < self.shape[axis] {
@@ -377,10 +296,9 @@ impl<'a> Array<'a> {
                 index[axis] = 0;
             }
         }
-        out
     }
 
-    fn is_row_major(&self) -> bool {
+    pub(crate) fn is_row_major(&self) -> bool {
         let mut step = 1;
         for (&n, &stride) in self.shape.iter().zip(&self.strides).rev() {
             if n != 1 && stride != step {

@@ -23,6 +23,8 @@ pub(super) enum Global {
     NumpyArrayClass,
     Encode,
     ByteArray,
+    /// Any other name, where the reader wants tensors only and lets the rest pass as records without content.
+    Foreign,
 }
 
 /// Looks a name up; `None` means that the pickle must be refused.
@@ -78,18 +80,25 @@ fn elsewhere(module: &str, name: &str) -> Option<Global> {
     })
 }
 
+/// The storage classes of torch and what they hold.
+const STORAGES: [(&str, Dtype); 10] = [
+    ("FloatStorage", Dtype::F32),
+    ("DoubleStorage", Dtype::F64),
+    ("HalfStorage", Dtype::F16),
+    ("BFloat16Storage", Dtype::Bf16),
+    ("LongStorage", Dtype::I64),
+    ("IntStorage", Dtype::I32),
+    ("ShortStorage", Dtype::I16),
+    ("CharStorage", Dtype::I8),
+    ("ByteStorage", Dtype::U8),
+    ("BoolStorage", Dtype::Bool),
+];
+
 fn storage(name: &str) -> Option<Dtype> {
-    Some(match name {
-        "FloatStorage" => Dtype::F32,
-        "DoubleStorage" => Dtype::F64,
-        "HalfStorage" => Dtype::F16,
-        "BFloat16Storage" => Dtype::Bf16,
-        "LongStorage" => Dtype::I64,
-        "IntStorage" => Dtype::I32,
-        "ShortStorage" => Dtype::I16,
-        "CharStorage" => Dtype::I8,
-        "ByteStorage" => Dtype::U8,
-        "BoolStorage" => Dtype::Bool,
-        _ => return None,
-    })
+    STORAGES.iter().find(|(class, _)| *class == name).map(|(_, dtype)| *dtype)
+}
+
+/// The class under `torch` that holds such elements, if there is one.
+pub(super) fn storage_class(dtype: Dtype) -> Option<&'static str> {
+    STORAGES.iter().find(|(_, held)| *held == dtype).map(|(class, _)| *class)
 }

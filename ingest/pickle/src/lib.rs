@@ -9,12 +9,14 @@
 //! anything is allocated, the number of values, opcodes and copied bytes is limited by [`Limits`], and values refer to one
 //! another by index, so that cycles (torch_geometric's `_parent`) and deep nesting need no recursion.
 
+pub mod archive;
 pub mod array;
 mod globals;
 mod machine;
 mod numpy;
 mod record;
 mod run;
+pub mod state_dict;
 mod torch;
 mod value;
 
@@ -22,7 +24,7 @@ use thiserror::Error;
 
 use crate::array::{ArrayError, Blob};
 pub use record::{Attribute, Record};
-pub use value::{Decoded, Item, Value};
+pub use value::{Decoded, Item, TensorHead, Value};
 
 /// What a decoding may cost.
 #[derive(Debug, Clone, Copy)]
@@ -114,6 +116,18 @@ pub fn decode(bytes: &[u8], limits: Limits) -> Result<Decoded<'_>, PickleError> 
     } else {
         machine.run_plain(input, 0)?
     };
+    machine.finish(root)
+}
+
+/// Decodes the `data.pkl` of a torch file ([`archive::TorchArchive::pickle`]) without its storages: tensors come as
+/// [`TensorHead`]s. Classes and calls outside the closed table pass as records without content, since checkpoints hold
+/// callbacks and settings of every kind; they are not executed here either.
+///
+/// # Errors
+/// Bytes that are no pickle, and tensors that lie outside what their storage claims to have.
+pub fn outline(pickle: &[u8], limits: Limits) -> Result<Decoded<'_>, PickleError> {
+    let mut machine = machine::Machine::outlining(limits, pickle.len());
+    let (root, _) = machine.run(Blob::borrowed(pickle), 0, &mut torch::Persistent::Outline)?;
     machine.finish(root)
 }
 

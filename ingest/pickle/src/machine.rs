@@ -1,11 +1,12 @@
 //! The stack machine: what the opcodes do, and the node table.
 
-use super::globals::{self, Global};
 use super::run::Run;
 use super::torch::Persistent;
-use super::value::{Decoded, Node, NodeId, Value};
-use super::{Limits, PickleError, Refusal, numpy, torch};
+use super::value::{Decoded, Node, NodeId, Storage, Value};
+use super::{Limits, PickleError, Refusal, torch};
 use crate::array::Blob;
+
+mod call;
 
 /// The state that outer and inner pickles share: the nodes made so far and what may still be spent.
 pub(super) struct Machine<'a> {
@@ -19,6 +20,8 @@ pub(super) struct Machine<'a> {
     copies_limit: usize,
     /// `_load_from_bytes` inside `_load_from_bytes` is refused.
     pub(super) nested: bool,
+    /// Unknown names and calls become records without content, and storages are not looked at.
+    outline: bool,
 }
 
 impl<'a> Machine<'a> {
@@ -33,7 +36,28 @@ impl<'a> Machine<'a> {
             copies,
             copies_limit: copies,
             nested: false,
+            outline: false,
         }
+    }
+
+    /// A machine that wants to know of tensors only.
+    pub(super) fn outlining(limits: Limits, input_bytes: usize) -> Self {
+        Self { outline: true, ..Self::new(limits, input_bytes) }
+    }
+
+    /// Whether unknown parts pass as records without content.
+    pub(super) fn lenient(&self) -> bool {
+        self.outline
+    }
+
+    /// A record without content.
+    pub(super) fn inert(&mut self) -> Result<Value, Refusal> {
+        self.add(Node::Object(Value::None))
+    }
+
+    /// Adds a storage.
+    pub(super) fn storage(&mut self, storage: Storage<'a>) -> Result<NodeId, Refusal> {
+        self.add_node(Node::Storage(storage))
     }
 
     /// Runs one pickle that may not refer to storages outside itself.
@@ -64,19 +88,26 @@ impl<'a> Machine<'a> {
         for i in 0..self.nodes.len() {
             let Node::Tensor(spec) = &self.nodes[i] else { continue };
             let offset = spec.at;
-            let array =
-                torch::resolve(&self.nodes, spec).map_err(|refusal| PickleError { offset, refusal })?;
-            self.nodes[i] = Node::Array(array);
+            let settled = if self.outline {
+                torch::head(&self.nodes, spec).map(Node::Head)
+            } else {
+                torch::resolve(&self.nodes, spec).map(Node::Array)
+            };
+            self.nodes[i] = settled.map_err(|refusal| PickleError { offset, refusal })?;
         }
         Ok(Decoded { nodes: self.nodes, root })
     }
 
     pub(super) fn add(&mut self, node: Node<'a>) -> Result<Value, Refusal> {
+        self.add_node(node).map(Value::Node)
+    }
+
+    fn add_node(&mut self, node: Node<'a>) -> Result<NodeId, Refusal> {
         if self.nodes.len() >= self.limits.nodes {
             return Err(Refusal::Limit { what: "values", limit: self.limits.nodes });
         }
         self.nodes.push(node);
-        Ok(Value::Node(NodeId(self.nodes.len() as u32 - 1)))
+        Ok(NodeId(self.nodes.len() as u32 - 1))
     }
 
     pub(super) fn node(&self, value: Value) -> Option<&Node<'a>> {
@@ -178,18 +209,20 @@ impl<'a> Machine<'a> {
             b'R' => {
                 let (args, function) = (run.pop()?, run.pop()?);
                 let at = run.base + run.opcode_at;
-                let result = self.call(function, args, at)?;
+                let result = self.or_inert(|machine| machine.call(function, args, at))?;
                 run.push(result);
             }
             0x81 => {
                 let (args, class) = (run.pop()?, run.pop()?);
-                let object = self.new_object(class, args)?;
+                let object = self.or_inert(|machine| machine.new_object(class, args))?;
                 run.push(object);
             }
             b'b' => {
                 let state = run.pop()?;
-                self.build(run.top()?, state)?;
+                let target = run.top()?;
+                self.or_inert(|machine| machine.build(target, state).map(|()| target))?;
             }
+            op @ (0x8f..=0x92) if self.outline => self.set_or_keyword_object(run, op)?,
             b'Q' => {
                 let id = run.pop()?;
                 let storage = persistent.storage(self, id)?;
@@ -250,6 +283,7 @@ impl<'a> Machine<'a> {
     }
 
     fn container(&mut self, run: &mut Run<'a>, op: u8) -> Result<(), Refusal> {
+        let outline = self.outline;
         let made = match op {
             b']' => Node::List(Vec::new()),
             b'}' => Node::Dict(Vec::new()),
@@ -264,6 +298,7 @@ impl<'a> Machine<'a> {
                         list.extend(items);
                         Ok(())
                     }
+                    Some(Node::Object(_)) if outline => Ok(()),
                     _ => Err(self.unexpected("a list to append to", target)),
                 };
             }
@@ -275,6 +310,7 @@ impl<'a> Machine<'a> {
                         dict.extend(items.chunks_exact(2).map(|kv| (kv[0], kv[1])));
                         Ok(())
                     }
+                    Some(Node::Object(_)) if outline => Ok(()),
                     _ => Err(self.unexpected("a dict and pairs of items", target)),
                 };
             }
@@ -282,82 +318,5 @@ impl<'a> Machine<'a> {
         let value = self.add(made)?;
         run.push(value);
         Ok(())
-    }
-
-    fn global(&mut self, run: &mut Run<'a>, op: u8) -> Result<(), Refusal> {
-        let (module, name);
-        if op == b'c' {
-            (module, name) = (run.line()?, run.line()?);
-        } else {
-            let (n, m) = (run.pop()?, run.pop()?);
-            (module, name) = (self.text(m)?.to_owned(), self.text(n)?.to_owned());
-        }
-        let global = globals::find(&module, &name)
-            .ok_or_else(|| Refusal::Global { name: format!("{module}.{name}") })?;
-        let value = self.add(Node::Global(global))?;
-        run.push(value);
-        Ok(())
-    }
-
-    fn new_object(&mut self, class: Value, args: Value) -> Result<Value, Refusal> {
-        match self.node(class) {
-            Some(Node::Global(Global::Inert)) if self.tuple(args)?.is_empty() => {
-                self.add(Node::Object(Value::None))
-            }
-            _ => Err(self.unexpected("an inert record class without arguments", class)),
-        }
-    }
-
-    /// REDUCE: what each known function does with its arguments.
-    fn call(&mut self, function: Value, args: Value, at: usize) -> Result<Value, Refusal> {
-        let Some(Node::Global(global)) = self.node(function) else {
-            return Err(self.unexpected("a known function to call", function));
-        };
-        let global = *global;
-        let arguments = self.tuple(args)?.to_vec();
-        match (global, arguments.as_slice()) {
-            (Global::RebuildTensor, [storage, offset, shape, strides, ..]) => {
-                torch::tensor(self, [*storage, *offset, *shape, *strides], at)
-            }
-            (Global::RebuildParameter, [data, ..]) => Ok(*data),
-            (Global::RebuildFromType, [function, _, inner, ..]) => match self.node(*function) {
-                Some(Node::Global(Global::RebuildTensor)) => self.call(*function, *inner, at),
-                _ => Err(self.unexpected("torch's tensor function", *function)),
-            },
-            (Global::LoadFromBytes, [bytes]) => torch::load_from_bytes(self, *bytes, at),
-            (Global::OrderedDict, []) => self.add(Node::Dict(Vec::new())),
-            (Global::NumpyDtype, [code, ..]) => numpy::dtype(self, *code),
-            (Global::NumpyScalar, [dtype, bytes]) => numpy::scalar(self, *dtype, *bytes),
-            (Global::NumpyReconstruct, [..]) => self.add(Node::EmptyArray),
-            (Global::NumpyFromBuffer, [bytes, dtype, shape, order]) => {
-                numpy::from_buffer(self, [*bytes, *dtype, *shape, *order])
-            }
-            (Global::Encode, [text, codec]) => numpy::encode(self, *text, *codec),
-            (Global::ByteArray, []) => self.add(Node::Bytes(Blob::borrowed(&[]))),
-            (Global::ByteArray, [bytes]) => Ok(*bytes),
-            _ => Err(self.unexpected("a known call with its usual arguments", function)),
-        }
-    }
-
-    /// BUILD: the state of an object.
-    fn build(&mut self, target: Value, state: Value) -> Result<(), Refusal> {
-        match self.node(target) {
-            Some(Node::Object(_)) => {
-                // A pair is (`__dict__`, slots); only the first half carries attributes.
-                let state = match self.node(state) {
-                    Some(Node::Tuple(pair)) if pair.len() == 2 => pair[0],
-                    _ => state,
-                };
-                if let Some(Node::Object(slot)) = self.node_mut(target) {
-                    *slot = state;
-                }
-                Ok(())
-            }
-            Some(Node::EmptyArray) => numpy::build_array(self, target, state),
-            Some(Node::NumpyDtype(_)) => numpy::check_byte_order(self, state),
-            // Attributes that were hung on a tensor or on a state_dict: not needed.
-            Some(Node::Tensor(_) | Node::Array(_) | Node::Dict(_)) => Ok(()),
-            _ => Err(self.unexpected("an object that takes a state", target)),
-        }
     }
 }

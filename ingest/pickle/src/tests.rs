@@ -40,7 +40,7 @@ fn plain(decoded: &Decoded<'_>, value: Value) -> Json {
         Item::Array(a) => serde_json::json!({
             "dtype": dtype_name(a.dtype()), "shape": a.shape(), "data": a.to_f64(),
         }),
-        Item::Bytes(_) | Item::Object(_) | Item::Opaque => panic!("no plain value"),
+        Item::Bytes(_) | Item::Object(_) | Item::Tensor(_) | Item::Opaque => panic!("no plain value"),
     }
 }
 
@@ -259,4 +259,76 @@ proptest! {
     fn any_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         let _ = decode(&bytes, Limits::RECORD);
     }
+}
+
+/// What a checkpoint may hold besides tensors: unknown classes with keyword arguments, sets, calls, items on objects.
+#[test]
+fn an_outline_passes_foreign_parts_and_reads_single_tensors() {
+    use crate::archive::TorchArchive;
+    use crate::array::Dtype;
+    use std::io::Cursor;
+
+    let values: Vec<u8> = (0..6).flat_map(|i| (i as f32).to_le_bytes()).collect();
+    let entries = [("a", 0, vec![2, 3]), ("alias", 0, vec![2, 3]), ("scalar", 1, vec![])].map(
+        |(name, storage, shape)| state_dict::Entry {
+            name: name.to_owned(),
+            storage,
+            dtype: Dtype::F32,
+            shape,
+        },
+    );
+    let bytes =
+        |storage: usize| Ok(if storage == 0 { values.clone() } else { 2.5f32.to_le_bytes().to_vec() });
+    let file = state_dict::write(Cursor::new(Vec::new()), &entries, bytes).unwrap().into_inner();
+    let again = state_dict::write(Cursor::new(Vec::new()), &entries, bytes).unwrap().into_inner();
+    assert_eq!(file, again);
+
+    let mut archive = TorchArchive::open(Cursor::new(file.as_slice())).unwrap();
+    let pickle = archive.pickle().unwrap();
+    let decoded = outline(&pickle, Limits::FILE).unwrap();
+    let head = |name: &str| match decoded.item(decoded.entry(decoded.root(), name).unwrap()) {
+        Item::Tensor(head) => head.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(archive.tensor(&head("a")).unwrap(), values);
+    assert_eq!(head("alias"), head("a"));
+    assert_eq!(archive.tensor(&head("scalar")).unwrap(), 2.5f32.to_le_bytes());
+    let column = TensorHead { shape: vec![2], strides: vec![3], offset: 1, ..head("a") };
+    let want: Vec<u8> = [1.0f32, 4.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+    assert_eq!(archive.tensor(&column).unwrap(), want);
+    // Read whole, the same file gives the same values.
+    let whole = decode(&file, Limits::FILE).unwrap();
+    let Item::Array(array) = whole.item(whole.entry(whole.root(), "a").unwrap()) else { panic!("no array") };
+    assert_eq!(array.to_f64(), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+    // One flipped bit in a storage is found.
+    let mut damaged = file.clone();
+    let at = file.windows(24).position(|w| w == values.as_slice()).unwrap();
+    damaged[at + 5] ^= 1;
+    assert!(TorchArchive::open(Cursor::new(damaged)).unwrap().tensor(&head("a")).is_err());
+}
+
+#[test]
+fn an_outline_calls_nothing_and_a_strict_reader_refuses() {
+    // {"evil": os.system("true"), "object": C.__new__(C, **{}) with items, "set": {1}, "next": 7}
+    let pickle = b"\x80\x04}(X\x04\x00\x00\x00evilcos\nsystem\nX\x04\x00\x00\x00true\x85RX\x06\x00\x00\x00objectcmine\nC\n)}\x92(K\x01K\x02uX\x03\x00\x00\x00set\x8f(K\x01\x90X\x04\x00\x00\x00nextK\x07u.";
+    let decoded = outline(pickle, Limits::RECORD).unwrap();
+    let item = |name: &str| decoded.item(decoded.entry(decoded.root(), name).unwrap());
+    for name in ["evil", "object", "set"] {
+        assert!(matches!(item(name), Item::Object(Value::None)), "{name}: {:?}", item(name));
+    }
+    assert!(matches!(item("next"), Item::Int(7)));
+    assert!(decode(pickle, Limits::RECORD).is_err());
+    // What is no pickle at all, or a tensor outside its storage, is refused here too.
+    assert!(outline(b"I1\n.", Limits::RECORD).unwrap_err().to_string().contains("opcode 0x49"));
+    let outside = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x03tQK\x00(K\x04t(K\x01t\x89NtR.";
+    let error = outline(outside, Limits::RECORD).unwrap_err().to_string();
+    assert!(error.contains("outside the 3 elements"), "{error}");
+}
+
+#[test]
+fn a_legacy_file_is_named_as_such() {
+    let error = archive::TorchArchive::open(std::io::Cursor::new(fixture("ok_list_legacy.pt"))).unwrap_err();
+    assert!(error.to_string().contains("legacy form") && error.to_string().contains("torch.save"), "{error}");
+    let error = archive::TorchArchive::open(std::io::Cursor::new(b"hello")).unwrap_err().to_string();
+    assert!(error.contains("no torch file"), "{error}");
 }

@@ -4,9 +4,9 @@ use std::io::Cursor;
 
 use super::globals::Global;
 use super::machine::Machine;
-use super::value::{Node, NodeId, Storage, TensorSpec, Value};
+use super::value::{Node, NodeId, Storage, TensorHead, TensorSpec, Value};
 use super::{PickleError, Refusal};
-use crate::array::{Array, Blob, Dtype};
+use crate::array::{self, Array, Blob, Dtype};
 
 /// First value of a legacy file.
 const LEGACY_MAGIC: i128 = 0x1950_a86a_20f9_469c_fc6c;
@@ -21,6 +21,8 @@ pub(super) enum Persistent<'a> {
     Legacy { slots: Vec<(String, NodeId)> },
     /// A storage that is a member of the archive.
     Zip { archive: Box<Archive<'a>>, slots: Vec<(String, NodeId)> },
+    /// A storage that is not looked at.
+    Outline,
 }
 
 /// The members of a torch zip file, as slices of it.
@@ -57,6 +59,9 @@ impl<'a> Persistent<'a> {
         if machine.text(kind)? != "storage" {
             return Err(machine.unexpected("a storage", id));
         }
+        if machine.lenient() && matches!(machine.node(class), Some(Node::Global(Global::Foreign))) {
+            return machine.inert();
+        }
         let Some(Node::Global(Global::Storage(dtype))) = machine.node(class) else {
             return Err(machine.unexpected("a storage class", class));
         };
@@ -82,6 +87,7 @@ impl<'a> Persistent<'a> {
     ) -> Result<NodeId, Refusal> {
         let slots = match self {
             Self::Legacy { slots } | Self::Zip { slots, .. } => slots,
+            Self::Outline => return machine.storage(Storage { key, dtype, elements, bytes: None }),
             Self::Refuse => return Err(Refusal::Zip("a storage in a plain pickle".to_owned())),
         };
         // Keys of a zip are counted up, those of an LMDB value occur once: the last is the likeliest.
@@ -92,8 +98,7 @@ impl<'a> Persistent<'a> {
             Self::Zip { archive, .. } => Some(archive.storage(&key, elements, dtype)?),
             _ => None,
         };
-        let value = machine.add(Node::Storage(Storage { dtype, elements, bytes }))?;
-        let Value::Node(id) = value else { return Err(machine.unexpected("a node", value)) };
+        let id = machine.storage(Storage { key: key.clone(), dtype, elements, bytes })?;
         if let Self::Legacy { slots } | Self::Zip { slots, .. } = self {
             slots.push((key, id));
         }
@@ -134,6 +139,22 @@ pub(super) fn resolve<'a>(nodes: &[Node<'a>], spec: &TensorSpec) -> Result<Array
         left: bytes.len(),
     })?;
     Ok(Array::strided(storage.dtype, spec.shape.clone(), spec.strides.clone(), spec.offset, window)?)
+}
+
+/// Where the elements of a tensor description lie, checked against what its storage claims.
+pub(super) fn head(nodes: &[Node<'_>], spec: &TensorSpec) -> Result<TensorHead, Refusal> {
+    let Some(Node::Storage(storage)) = nodes.get(spec.storage.0 as usize) else {
+        return Err(Refusal::Unexpected { expected: "a whole storage", found: "a view of one".to_owned() });
+    };
+    array::check_view(&spec.shape, &spec.strides, spec.offset, storage.elements)?;
+    Ok(TensorHead {
+        dtype: storage.dtype,
+        shape: spec.shape.clone(),
+        strides: spec.strides.clone(),
+        offset: spec.offset,
+        storage: storage.key.clone(),
+        elements: storage.elements,
+    })
 }
 
 /// `_load_from_bytes(bytes)`: a whole torch file inside a bytes object.
@@ -228,14 +249,18 @@ fn fill_storages<'a>(
     Ok(())
 }
 
+/// The folder of a torch archive that holds `data.pkl`, with its slash.
+pub(super) fn root_of<'n>(mut members: impl Iterator<Item = &'n str>) -> Option<String> {
+    members
+        .find_map(|name| name.strip_suffix("data.pkl").filter(|root| root.ends_with('/')))
+        .map(str::to_owned)
+}
+
 /// `<root>/data.pkl` with its storages beside it.
 pub(super) fn load_zip<'a>(machine: &mut Machine<'a>, bytes: &'a [u8]) -> Result<Value, PickleError> {
     let at_start = |refusal| PickleError { offset: 0, refusal };
     let zip = zip::ZipArchive::new(Cursor::new(bytes)).map_err(|e| at_start(Refusal::Zip(e.to_string())))?;
-    let root = zip
-        .file_names()
-        .find_map(|name| name.strip_suffix("data.pkl").filter(|root| root.ends_with('/')))
-        .map(str::to_owned)
+    let root = root_of(zip.file_names())
         .ok_or_else(|| at_start(Refusal::Zip("no member `*/data.pkl`".to_owned())))?;
     let mut archive = Box::new(Archive { bytes, zip, root });
     let (pickle, start) = archive.member("data.pkl").map_err(at_start)?;

@@ -22,9 +22,10 @@ pub enum Value {
     Node(NodeId),
 }
 
-/// A storage of a tensor; `bytes` comes later in the legacy form.
+/// A storage of a tensor; `bytes` comes later in the legacy form, and never in an outline.
 #[derive(Debug, Clone)]
 pub(super) struct Storage<'a> {
+    pub(super) key: String,
     pub(super) dtype: Dtype,
     pub(super) elements: usize,
     pub(super) bytes: Option<Blob<'a>>,
@@ -39,6 +40,25 @@ pub(super) struct TensorSpec {
     pub(super) strides: Vec<usize>,
     /// Where the tensor was described, for messages.
     pub(super) at: usize,
+}
+
+/// A tensor of an outline: where its elements lie in which storage of the file.
+///
+/// They lie inside the storage if that has as many elements as it claims.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorHead {
+    /// Element type.
+    pub dtype: Dtype,
+    /// Extent of every axis.
+    pub shape: Vec<usize>,
+    /// Steps of every axis, in elements.
+    pub strides: Vec<usize>,
+    /// First element.
+    pub offset: usize,
+    /// Name of the storage in the archive.
+    pub storage: String,
+    /// Elements that the storage claims to have.
+    pub elements: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -61,6 +81,7 @@ pub(super) enum Node<'a> {
         elements: usize,
     },
     Tensor(TensorSpec),
+    Head(TensorHead),
     /// `numpy._reconstruct` before its BUILD.
     EmptyArray,
     Array(Array<'a>),
@@ -79,7 +100,7 @@ impl Node<'_> {
             Self::Object(_) => "a record",
             Self::NumpyDtype(_) => "a numpy dtype",
             Self::Storage(_) | Self::StorageView { .. } => "a tensor's storage",
-            Self::Tensor(_) => "a tensor",
+            Self::Tensor(_) | Self::Head(_) => "a tensor",
             Self::EmptyArray | Self::Array(_) => "an array",
         }
     }
@@ -115,6 +136,8 @@ pub enum Item<'d, 'a> {
     Object(Value),
     /// A tensor or numpy array.
     Array(&'d Array<'a>),
+    /// A tensor of an outline, whose elements were not read.
+    Tensor(&'d TensorHead),
     /// A class, storage or other part that carries no data.
     Opaque,
 }
@@ -141,6 +164,7 @@ impl<'a> Decoded<'a> {
             Some(Node::Dict(entries)) => Item::Dict(entries),
             Some(Node::Object(state)) => Item::Object(*state),
             Some(Node::Array(array)) => Item::Array(array),
+            Some(Node::Head(head)) => Item::Tensor(head),
             _ => Item::Opaque,
         }
     }

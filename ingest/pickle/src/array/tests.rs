@@ -1,5 +1,6 @@
 //! Strides, bounds and number formats.
 
+use super::dtype::half_to_f32;
 use super::*;
 
 fn bytes(n: usize) -> Vec<u8> {
