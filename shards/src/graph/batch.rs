@@ -246,9 +246,11 @@ fn append(edges: &Edges, cell: &[[f64; 3]; 3], batch: &mut BatchEdges) {
 }
 
 fn append_shifts(edges: &Edges, cell: &[[f64; 3]; 3], shift: &mut Vec<f64>) {
-    for o in &edges.shift {
+    let first = shift.len();
+    shift.resize(first + 3 * edges.len(), 0.0);
+    for (v, o) in shift[first..].as_chunks_mut::<3>().0.iter_mut().zip(&edges.shift) {
         let o = o.map(f64::from);
-        shift.extend([0, 1, 2].map(|x| o[0] * cell[0][x] + o[1] * cell[1][x] + o[2] * cell[2][x]));
+        *v = [0, 1, 2].map(|x| o[0] * cell[0][x] + o[1] * cell[1][x] + o[2] * cell[2][x]);
     }
 }
 
@@ -264,19 +266,17 @@ fn pairs(graphs: &[&StructureGraph]) -> PairEdges {
     for graph in graphs {
         let first = batch.degree.len() as i64;
         for t in 0..graph.atoms() {
-            let (mut last, before) = (None, batch.pair_source.len());
-            for e in graph.atom_atom.row(t) {
-                let source = first + i64::from(graph.atom_atom.source[e]);
-                if last != Some(source) {
-                    batch.pair_source.push(source);
-                    last = Some(source);
-                }
-                batch.source.push(source);
-                batch.target.push(first + t as i64);
-                batch.pair.push(batch.pair_source.len() as i64 - 1);
+            let sources = &graph.atom_atom.source[graph.atom_atom.row(t)];
+            let before = batch.pair_source.len();
+            for images in sources.chunk_by(|s, r| s == r) {
+                let pair = batch.pair_source.len() as i64;
+                batch.pair_source.push(first + i64::from(images[0]));
+                batch.pair.resize(batch.pair.len() + images.len(), pair);
             }
+            batch.target.resize(batch.target.len() + sources.len(), first + t as i64);
             batch.degree.push((batch.pair_source.len() - before) as i64);
         }
+        batch.source.extend(graph.atom_atom.source.iter().map(|s| first + i64::from(*s)));
         append_shifts(&graph.atom_atom, &graph.cell, &mut batch.shift);
     }
     batch.width = batch.degree.iter().copied().max().unwrap_or(0) as usize;

@@ -54,6 +54,16 @@ pub enum GraphError {
         /// Cutoff asked for, Å.
         cutoff: f64,
     },
+    /// A cell so small, or so flat, that a search would not end.
+    #[error(
+        "more than {limit} periodic images may lie within {cutoff} Å of the atoms: the cell is far too small or flat; expected lattice vectors in Å"
+    )]
+    Images {
+        /// Largest number that is looked at.
+        limit: u64,
+        /// Cutoff asked for, Å.
+        cutoff: f64,
+    },
     /// A stored list that does not belong to this structure or specification.
     #[error(
         "stored neighbour list: {what}; expected one built from these positions; run `jmp-ingest verify`"

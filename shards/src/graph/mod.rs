@@ -15,8 +15,11 @@ mod batch;
 mod counts;
 mod edges;
 mod error;
+mod images;
 mod lattice;
+mod nearest;
 mod neighbors;
+mod sieve;
 mod structure;
 mod symmetry;
 #[cfg(test)]
@@ -77,24 +80,5 @@ impl Geometry<'_> {
     /// Tag of an atom; 2 where tags are absent.
     pub fn tag(&self, atom: usize) -> u8 {
         self.tags.map_or(2, |tags| tags[atom])
-    }
-
-    /// `o·cell`, Å: how far the cell shift `o` moves an atom.
-    pub(crate) fn shift_vector(&self, o: [i16; 3]) -> [f64; 3] {
-        let Some(cell) = self.cell else { return [0.0; 3] };
-        let mut v = [0.0; 3];
-        for (n, row) in o.iter().zip(&cell) {
-            for (x, c) in v.iter_mut().zip(row) {
-                *x += f64::from(*n) * c;
-            }
-        }
-        v
-    }
-
-    /// `pos[s] − pos[t] + o·cell`, Å.
-    pub(crate) fn displacement(&self, s: usize, t: usize, o: [i16; 3]) -> [f64; 3] {
-        let shift = self.shift_vector(o);
-        let (a, b) = (self.positions[s], self.positions[t]);
-        [a[0] - b[0] + shift[0], a[1] - b[1] + shift[1], a[2] - b[2] + shift[2]]
     }
 }

@@ -1,4 +1,5 @@
-use super::neighbors::{check_atoms, nearest, rank_key};
+use super::nearest::Nearest;
+use super::neighbors::check_atoms;
 use super::symmetry::symmetrise;
 use super::{Edges, Geometry, GraphError, GraphSpec, NONE, NeighborList};
 
@@ -36,7 +37,7 @@ impl StructureGraph {
     /// As [`NeighborList::build`].
     pub fn build(geometry: &Geometry, spec: &GraphSpec) -> Result<Self, GraphError> {
         let neighbors = NeighborList::build(geometry, spec.cutoff, spec.atom_atom)?;
-        Self::from_neighbors(geometry, spec, &neighbors)
+        Ok(Self::of_valid(geometry, spec, &neighbors))
     }
 
     /// Builds the graphs from a stored neighbour list, with the result of [`StructureGraph::build`] if the list was
@@ -51,13 +52,17 @@ impl StructureGraph {
     ) -> Result<Self, GraphError> {
         check_atoms(geometry)?;
         check_list(geometry, neighbors)?;
+        Ok(Self::of_valid(geometry, spec, neighbors))
+    }
+
+    fn of_valid(geometry: &Geometry, spec: &GraphSpec, neighbors: &NeighborList) -> Self {
         let Selected { main, atom_edge, quadruplet, atom_atom } = select(geometry, spec, neighbors);
         let (main, reverse) = symmetrise(&main);
         let atom_edge_twin = twins(&atom_edge, &main);
         let quadruplet_twin = twins(&quadruplet, &main);
         let closed = closed(&quadruplet, &main);
         let cell = geometry.cell.unwrap_or_default();
-        Ok(Self {
+        Self {
             main,
             reverse,
             atom_edge,
@@ -67,7 +72,7 @@ impl StructureGraph {
             closed,
             atom_atom,
             cell,
-        })
+        }
     }
 
     /// Number of atoms.
@@ -93,7 +98,10 @@ fn check_list(geometry: &Geometry, list: &NeighborList) -> Result<(), GraphError
         return stored(format!("neighbour {s} in a structure of {atoms} atoms"));
     }
     let mut rows = list.offsets.windows(2).map(|r| r[0] as usize + 1..r[1] as usize);
-    let falls = |e: usize| (list.source[e - 1], list.shift[e - 1]) >= (list.source[e], list.shift[e]);
+    let falls = |e: usize| {
+        let (before, source) = (list.source[e - 1], list.source[e]);
+        before > source || (before == source && list.shift[e - 1] >= list.shift[e])
+    };
     if let Some(row) = rows.position(|mut row| row.any(falls)) {
         return stored(format!("row {row} is not sorted by (source, shift)"));
     }
@@ -110,69 +118,125 @@ struct Selected {
 /// Takes the four graphs from one list: each row's nearest, in the row's order.
 fn select(geometry: &Geometry, spec: &GraphSpec, list: &NeighborList) -> Selected {
     let atoms = geometry.positions.len();
-    let graph = |n: u32| Edges::with_capacity(atoms, list.len().min(atoms * n as usize));
-    let (mut main, mut atom_edge) = (graph(spec.main), graph(spec.atom_edge));
-    let (mut quadruplet, mut atom_atom) = (graph(spec.quadruplet), graph(spec.atom_atom));
-    // Rounding must not lose a neighbour that the list's own search found at the cutoff.
-    let cutoff2 = spec.cutoff * spec.cutoff * (1.0 + 1e-9);
-    let widest = spec.main.max(spec.atom_edge).max(spec.quadruplet).min(spec.atom_atom) as usize;
-    let in_quadruplets = |atom: usize| matches!(geometry.tag(atom), 1 | 2);
-    let (mut distance2, mut order, mut rank) = (Vec::new(), Vec::new(), Vec::new());
+    let graph = |max: u32| Edges::with_capacity(atoms, list.len().min(atoms * max as usize));
+    let mut selected = Selected {
+        main: graph(spec.main),
+        atom_edge: graph(spec.atom_edge),
+        quadruplet: graph(spec.quadruplet),
+        atom_atom: graph(spec.atom_atom),
+    };
+    let mut rows = Rows::new(geometry, spec);
     for t in 0..atoms {
         let row = list.offsets[t] as usize..list.offsets[t + 1] as usize;
-        distance2.clear();
-        distance2.extend(row.clone().map(|e| {
-            let d = geometry.displacement(list.source[e] as usize, t, list.shift[e]);
-            let d2 = d[0] * d[0] + d[1] * d[1] + d[2] * d[2];
-            if d2 <= cutoff2 { d2 } else { f64::INFINITY }
-        }));
-        rank_row(&distance2, spec.atom_atom as usize, widest, &mut order, &mut rank);
-        let target_takes_part = in_quadruplets(t);
-        for (i, e) in row.enumerate() {
-            let rank = rank[i];
-            if rank == NONE {
-                continue;
-            }
-            let (s, o) = (list.source[e], list.shift[e]);
-            atom_atom.push(s, o);
-            if rank < spec.main {
-                main.push(s, o);
-            }
-            if rank < spec.atom_edge {
-                atom_edge.push(s, o);
-            }
-            if rank < spec.quadruplet && (target_takes_part || in_quadruplets(s as usize)) {
-                quadruplet.push(s, o);
-            }
+        let (source, shift) = (&list.source[row.clone()], &list.shift[row]);
+        let within = rows.measure(t, source, shift);
+        rows.atom_atom(within, source, shift, &mut selected.atom_atom);
+        rows.nearest(t, within, source, shift, &mut selected);
+        for edges in
+            [&mut selected.main, &mut selected.atom_edge, &mut selected.quadruplet, &mut selected.atom_atom]
+        {
+            edges.end_row();
         }
-        main.end_row();
-        atom_edge.end_row();
-        quadruplet.end_row();
-        atom_atom.end_row();
     }
-    Selected { main, atom_edge, quadruplet, atom_atom }
+    selected
 }
 
-/// For each neighbour of a row its rank by distance: exact for the `widest` nearest, `NONE` where it does not belong
-/// to the `max` nearest or lies beyond the cutoff (infinite), and some rank ≥ `widest` else.
-fn rank_row(distance2: &[f64], max: usize, widest: usize, order: &mut Vec<u64>, rank: &mut Vec<u32>) {
-    rank.clear();
-    let within = distance2.iter().filter(|d2| d2.is_finite()).count();
-    if within > max {
-        rank.resize(distance2.len(), NONE);
-        nearest(distance2, max, order);
-        for key in order.iter() {
-            rank[(*key & u64::from(u32::MAX)) as usize] = NONE - 1;
+/// Picks the edges of one row after the other; keeps its scratch space between rows.
+struct Rows<'a> {
+    geometry: &'a Geometry<'a>,
+    spec: &'a GraphSpec,
+    /// Squared cutoff, Å². A stored list may have a larger one; rounding must not lose what the list's own search found.
+    cutoff2: f64,
+    /// Largest number of neighbours of main, atom-edge and quadruplet graph.
+    widest: usize,
+    /// Squared distances of the row, Å²; infinite beyond the cutoff.
+    distance2: Vec<f64>,
+    nearest: Nearest,
+    /// Places in the row above, ranks by distance below.
+    ranked: Vec<u64>,
+}
+
+impl<'a> Rows<'a> {
+    fn new(geometry: &'a Geometry<'a>, spec: &'a GraphSpec) -> Self {
+        Self {
+            geometry,
+            spec,
+            cutoff2: spec.cutoff * spec.cutoff * (1.0 + 1e-9),
+            widest: spec.main.max(spec.atom_edge).max(spec.quadruplet).min(spec.atom_atom) as usize,
+            distance2: Vec::new(),
+            nearest: Nearest::default(),
+            ranked: Vec::new(),
         }
-    } else {
-        rank.extend(distance2.iter().map(|d2| if d2.is_finite() { NONE - 1 } else { NONE }));
     }
-    nearest(distance2, widest.min(within), order);
-    order.sort_unstable();
-    for (r, key) in order.iter().enumerate() {
-        rank[(*key & u64::from(u32::MAX)) as usize] = r as u32;
+
+    /// Computes the distances of a row and returns how many are within the cutoff.
+    fn measure(&mut self, t: usize, source: &[u32], shift: &[[i16; 3]]) -> usize {
+        let (cell, positions) = (self.geometry.cell.unwrap_or_default(), self.geometry.positions);
+        let target = positions[t];
+        let mut within = 0;
+        self.distance2.clear();
+        self.distance2.extend(source.iter().zip(shift).map(|(s, o)| {
+            let (p, o) = (positions[*s as usize], o.map(f64::from));
+            let along =
+                |x: usize| p[x] - target[x] + (o[0] * cell[0][x] + o[1] * cell[1][x] + o[2] * cell[2][x]);
+            let d = [along(0), along(1), along(2)];
+            let d2 = d[0] * d[0] + d[1] * d[1] + d[2] * d[2];
+            let is = d2 <= self.cutoff2;
+            within += usize::from(is);
+            if is { d2 } else { f64::INFINITY }
+        }));
+        within
     }
-    debug_assert!(order.first().is_none_or(|k| *k <= rank_key(f64::INFINITY, 0)));
+
+    fn atom_atom(&mut self, within: usize, source: &[u32], shift: &[[i16; 3]], edges: &mut Edges) {
+        let max = self.spec.atom_atom as usize;
+        if within == source.len() && within <= max {
+            edges.source.extend_from_slice(source);
+            edges.shift.extend_from_slice(shift);
+            return;
+        }
+        self.rank(within.min(max));
+        for key in &self.ranked {
+            let i = (key >> 32) as usize;
+            edges.push(source[i], shift[i]);
+        }
+    }
+
+    /// Appends to the three graphs of few neighbours.
+    fn nearest(
+        &mut self,
+        t: usize,
+        within: usize,
+        source: &[u32],
+        shift: &[[i16; 3]],
+        selected: &mut Selected,
+    ) {
+        let takes_part = |atom: usize| matches!(self.geometry.tag(atom), 1 | 2);
+        let target_takes_part = takes_part(t);
+        let spec = self.spec;
+        self.rank(self.widest.min(within));
+        for key in &self.ranked {
+            let (i, rank) = ((key >> 32) as usize, *key as u32);
+            let (s, o) = (source[i], shift[i]);
+            if rank < spec.main {
+                selected.main.push(s, o);
+            }
+            if rank < spec.atom_edge {
+                selected.atom_edge.push(s, o);
+            }
+            if rank < spec.quadruplet && (target_takes_part || takes_part(s as usize)) {
+                selected.quadruplet.push(s, o);
+            }
+        }
+    }
+
+    /// Ranks the `max` nearest of the row, in the row's order.
+    fn rank(&mut self, max: usize) {
+        self.ranked.clear();
+        let nearest = self.nearest.of(&self.distance2, max).enumerate();
+        self.ranked.extend(nearest.map(|(rank, i)| (i as u64) << 32 | rank as u64));
+        self.ranked.sort_unstable();
+    }
 }
 
 /// For each edge of `graph`, the main edge of the same source, shift and target.

@@ -25,6 +25,12 @@ impl Sample {
     }
 }
 
+/// `pos[s] − pos[t] + o·cell`, Å.
+fn displacement(geometry: &Geometry, s: usize, t: usize, o: [i16; 3]) -> [f64; 3] {
+    let (a, b, cell) = (geometry.positions[s], geometry.positions[t], geometry.cell.unwrap_or_default());
+    [0, 1, 2].map(|x| a[x] - b[x] + (0..3).map(|k| f64::from(o[k]) * cell[k][x]).sum::<f64>())
+}
+
 type Neighbor = (usize, u32, [i16; 3], f64);
 
 /// Every image within reach, by trying them all; sorted by (target, source, shift).
@@ -37,7 +43,7 @@ fn brute_force(sample: &Sample, cutoff: f64, reach: i16) -> Vec<Neighbor> {
             for i in range(0) {
                 for j in range(1) {
                     for l in range(2) {
-                        let d = geometry.displacement(s, t, [i, j, l]);
+                        let d = displacement(&geometry, s, t, [i, j, l]);
                         let d2 = d.iter().map(|x| x * x).sum::<f64>();
                         if d2 > 1e-4 && d2 <= cutoff * cutoff {
                             all.push((t, s as u32, [i, j, l], d2.sqrt()));
@@ -109,7 +115,7 @@ proptest! {
             let row = |list: &NeighborList| -> Vec<(u64, u32, [i16; 3])> {
                 (list.offsets[t] as usize..list.offsets[t + 1] as usize)
                     .map(|e| {
-                        let d = geometry.displacement(list.source[e] as usize, t, list.shift[e]);
+                        let d = displacement(&geometry, list.source[e] as usize, t, list.shift[e]);
                         let d = d.iter().map(|x| x * x).sum::<f64>().sqrt();
                         ((d * 1e6).round() as u64, list.source[e], list.shift[e])
                     })
@@ -308,8 +314,12 @@ fn bad_structures_are_refused_in_words() {
         GraphError::Tags { found: 1, atoms: 2 }
     );
     let cube = Some([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]);
-    let far = Sample { positions: vec![[1e6, 0.0, 0.0]], cell: cube, pbc: [true; 3], tags: vec![2] };
-    assert!(matches!(error(&far, 5.0), GraphError::Shift { atom: 0, .. }));
+    let positions = vec![[1.0, 0.0, 0.0], [1e6, 0.0, 0.0]];
+    let far = Sample { positions, cell: cube, pbc: [true; 3], tags: vec![2; 2] };
+    assert!(matches!(error(&far, 5.0), GraphError::Shift { atom: 1, .. }));
+    let tiny = cube.map(|cell| cell.map(|row| row.map(|x| x * 0.01)));
+    let tiny = Sample { positions: vec![[0.0; 3]], cell: tiny, pbc: [true; 3], tags: vec![2] };
+    assert!(matches!(error(&tiny, 5.0), GraphError::Images { .. }));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-use super::{Edges, NONE, StructureGraph};
+use super::{Edges, GraphCounts, NONE, StructureGraph};
 
 /// Pairs of edges that meet at one atom, spelled out and sorted by the receiving edge.
 ///
@@ -88,22 +88,24 @@ impl Quadruplets {
     /// Lists them.
     pub fn of(graph: &StructureGraph) -> Self {
         let (main, quadruplet) = (&graph.main, &graph.quadruplet);
-        let mut chains = Self::default();
+        let total = GraphCounts::of(graph).quadruplets as usize;
+        let mut chains = Self {
+            input: Vec::with_capacity(total),
+            middle: Vec::with_capacity(total),
+            output: Vec::with_capacity(total),
+        };
         for a in 0..graph.atoms() {
             for c in main.row(a) {
-                for q in quadruplet.row(a) {
-                    if graph.quadruplet_twin[q] == c as u32 {
-                        continue;
-                    }
-                    let back = back_edge(graph, q);
-                    for d in main.row(quadruplet.source[q] as usize) {
-                        let chain = [q as u32, c as u32, d as u32];
-                        if chain[2] != back && graph.closed.binary_search(&chain).is_err() {
-                            chains.input.push(chain[2]);
-                            chains.middle.push(chain[0]);
-                            chains.output.push(chain[1]);
-                        }
-                    }
+                for q in quadruplet.row(a).filter(|q| graph.quadruplet_twin[*q] != c as u32) {
+                    let into_b = main.row(quadruplet.source[q] as usize);
+                    let key = [q as u32, c as u32, 0];
+                    let at = graph.closed.partition_point(|chain| *chain < key);
+                    // Images differ, so at most one `d` is the image that `c` is.
+                    let same =
+                        graph.closed.get(at).filter(|chain| chain[..2] == key[..2]).map(|chain| chain[2]);
+                    extend_except(&mut chains.input, into_b, [back_edge(graph, q), same.unwrap_or(NONE)]);
+                    chains.middle.resize(chains.input.len(), q as u32);
+                    chains.output.resize(chains.input.len(), c as u32);
                 }
             }
         }
@@ -119,6 +121,19 @@ impl Quadruplets {
     pub fn is_empty(&self) -> bool {
         self.input.is_empty()
     }
+}
+
+/// Appends a range without two of its numbers; numbers outside it leave nothing out.
+fn extend_except(list: &mut Vec<u32>, range: std::ops::Range<usize>, mut except: [u32; 2]) {
+    except.sort_unstable();
+    let (mut next, end) = (range.start as u32, range.end as u32);
+    for x in except {
+        if (next..end).contains(&x) {
+            list.extend(next..x);
+            next = x + 1;
+        }
+    }
+    list.extend(next..end);
 }
 
 /// The main edge `a→b` that runs against quadruplet edge `b→a`, or [`NONE`].
