@@ -30,7 +30,7 @@ impl Input {
 }
 
 /// Names that a directory of a released dataset has when it holds one split.
-fn is_split_name(name: &str) -> bool {
+pub(crate) fn is_split_name(name: &str) -> bool {
     ["train", "val", "test"].iter().any(|s| name == *s || name.starts_with(&format!("{s}_")))
 }
 

@@ -1,7 +1,7 @@
 //! Source formats of atomistic datasets, read safely and turned into shards.
 //!
 //! - [`pickle`], [`lmdb`], [`hdf5`], [`npz`], [`array`]: containers, decoded without executing, mapping or trusting anything
-//! - [`compressed`], [`lines`], [`extxyz`]: texts, unpacked and read a line at a time
+//! - [`compressed`], [`tar`], [`lines`], [`extxyz`]: texts, unpacked and read a line at a time
 //! - [`formats`]: the datasets, each a [`source::Source`]: description, units in a fixed order, structures, splits
 //! - [`input`], [`splits`]: arguments in, row sets out
 //! - [`convert`]: a source → a dataset on disk, in parallel, resumable, the same bytes whatever the number of jobs
@@ -20,6 +20,7 @@ pub mod lmdb;
 pub mod npz;
 pub mod source;
 pub mod splits;
+pub mod tar;
 
 pub use error::IngestError;
 pub use pickle::{self, array};

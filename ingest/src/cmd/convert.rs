@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ingest::IngestError;
 use ingest::convert::{Outcome, Settings, convert};
-use ingest::formats::{EnergyKind, Format, Labels, Options, SourceUnits, open};
+use ingest::formats::{EnergyKind, Format, Labels, Options, RelaxationFrames, SourceUnits, open};
 use ingest::input::Input;
 use shards::NeighborStorage;
 use shards::units::ConstantSet;
@@ -51,9 +51,15 @@ pub(crate) struct Args {
     /// Continue an interrupted conversion.
     #[arg(long)]
     resume: bool,
-    /// OC20: what the files' energies are, total or referenced; they do not say it themselves.
+    /// OC20: total or referenced energies. LMDBs do not say which they hold: say it here. Raw sets hold both: choose.
     #[arg(long, value_name = "KIND", default_value = "total", value_parser = parse_energy)]
     energy: EnergyKind,
+    /// OC20: add the energies of this file (oc20_ref.pkl) to referenced ones, which makes them total ones.
+    #[arg(long, value_name = "FILE")]
+    oc20_ref: Option<PathBuf>,
+    /// OC20's IS2RE: frames to take of each relaxation, initial, relaxed or both.
+    #[arg(long, value_name = "WHICH", default_value = "initial", value_parser = parse_relaxation)]
+    frames: RelaxationFrames,
     /// Constants for hartree and kcal/mol: ase2014, codata2018 or jmp.
     #[arg(long, value_name = "SET", default_value = "ase2014", value_parser = parse_constants)]
     constants: ConstantSet,
@@ -144,6 +150,11 @@ fn parse_energy(text: &str) -> Result<EnergyKind, String> {
     }
 }
 
+fn parse_relaxation(text: &str) -> Result<RelaxationFrames, String> {
+    let known = [RelaxationFrames::Initial, RelaxationFrames::Relaxed, RelaxationFrames::Both];
+    known.into_iter().find(|f| f.name() == text).ok_or_else(|| "expected initial, relaxed or both".to_owned())
+}
+
 fn parse_constants(text: &str) -> Result<ConstantSet, String> {
     match text {
         "ase2014" => Ok(ConstantSet::Ase2014),
@@ -158,6 +169,8 @@ pub(crate) fn run(args: &Args, console: Console) -> anyhow::Result<()> {
     let inputs: Vec<Input> = args.input.iter().map(|text| Input::parse(text)).collect();
     let options = Options {
         energy: args.energy,
+        oc20_ref: args.oc20_ref.clone(),
+        relaxation: args.frames,
         constants: args.constants,
         level: args.level.clone(),
         keep_small: args.keep_small,

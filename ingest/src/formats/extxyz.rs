@@ -144,7 +144,7 @@ impl Source for Extxyz {
                 self.like_energy.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(like);
             }
             self.without_forces.fetch_add(u64::from(raw.forces.is_none()), Ordering::Relaxed);
-            raw.into_structure(self.factors, self.labels.ignore_tags)
+            raw.into_structure(self.factors, self.labels.tag_rule())
         })
     }
 

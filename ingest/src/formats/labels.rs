@@ -58,6 +58,11 @@ impl Labels {
         self.targets.iter().map(column).collect()
     }
 
+    /// What the tags are worth.
+    pub(super) fn tag_rule(&self) -> TagRule {
+        if self.ignore_tags { TagRule::Ignore } else { TagRule::Own }
+    }
+
     /// Notes the choices that were made.
     pub(super) fn describe(&self, header: &mut DatasetHeader) {
         let given = [(&self.name, &mut header.name), (&self.theory, &mut header.level_of_theory)];
@@ -108,7 +113,7 @@ pub(super) struct Raw {
 
 impl Raw {
     /// Converts units; the structure's rules are the writer's to check.
-    pub(super) fn into_structure(self, factors: Factors, ignore_tags: bool) -> Result<Structure, String> {
+    pub(super) fn into_structure(self, factors: Factors, tags: TagRule) -> Result<Structure, String> {
         let length = factors.length;
         let cell = self.cell.map(|c| c.map(|x| x * length));
         let volume = cell.map_or(0.0, |c| cell_volume(&c).abs());
@@ -117,7 +122,11 @@ impl Raw {
             (None, Some(virial)) if volume > 0.0 => Some(virial.map(|v| -v * factors.energy / volume)),
             _ => None,
         };
-        let tags = if ignore_tags { None } else { self.tags.map(checked_tags).transpose()?.flatten() };
+        let tags = match tags {
+            TagRule::Ignore => None,
+            TagRule::AsStated => self.tags.map(checked_tags).transpose()?,
+            TagRule::Own => self.tags.filter(|t| t.iter().any(|&t| t != 0)).map(checked_tags).transpose()?,
+        };
         Ok(Structure {
             group: self.group.unwrap_or_else(|| self.id.clone()),
             id: self.id,
@@ -137,14 +146,21 @@ impl Raw {
     }
 }
 
-/// Tags that are all 0, as ASE fills them in, say nothing: they act as absent ones.
-fn checked_tags(tags: Vec<i64>) -> Result<Option<Vec<u8>>, String> {
-    if tags.iter().all(|&t| t == 0) {
-        return Ok(None);
-    }
+/// What a source's tags are worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TagRule {
+    /// They are sub-surface, surface and adsorbate.
+    AsStated,
+    /// Likewise, but all 0, as ASE fills them in, says nothing and acts as absent.
+    Own,
+    /// They mean something else.
+    Ignore,
+}
+
+fn checked_tags(tags: Vec<i64>) -> Result<Vec<u8>, String> {
     let known = |t: &i64| u8::try_from(*t).ok().filter(|t| *t <= 2);
     let converted: Option<Vec<u8>> = tags.iter().map(known).collect();
-    converted.map(Some).ok_or_else(|| {
+    converted.ok_or_else(|| {
         let bad = tags.iter().find(|t| !(0..=2).contains(*t)).copied().unwrap_or_default();
         format!(
             "`tags`: expected 0 (sub-surface), 1 (surface) and 2 (adsorbate), found {bad}; if they mean something else, \

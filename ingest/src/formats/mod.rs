@@ -4,14 +4,18 @@ mod ani1x;
 mod description;
 mod extxyz;
 mod frame_record;
+mod joined;
 mod labels;
 mod members;
+mod oc20_energy;
+mod oc20_raw;
 mod pyg_lmdb;
 mod pyg_record;
 mod rmd17;
 mod source_units;
 mod transition1x;
 
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use shards::units::ConstantSet;
@@ -89,11 +93,38 @@ impl EnergyKind {
     }
 }
 
+/// Which frames of a relaxation are taken of the records of OC20's IS2RE, that have both ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RelaxationFrames {
+    /// The first, with the energy of the last as a scalar target.
+    #[default]
+    Initial,
+    /// The last.
+    Relaxed,
+    /// Both.
+    Both,
+}
+
+impl RelaxationFrames {
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Initial => "initial",
+            Self::Relaxed => "relaxed",
+            Self::Both => "both",
+        }
+    }
+}
+
 /// Choices that a user may make; a format ignores those that are not its own.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     /// What OC20's energies are.
     pub energy: EnergyKind,
+    /// OC20: file of the energies (`oc20_ref.pkl`) that make referenced energies total ones.
+    pub oc20_ref: Option<PathBuf>,
+    /// OC20's IS2RE: frames to take of each relaxation.
+    pub relaxation: RelaxationFrames,
     /// Constants for sources in hartree or kcal/mol.
     pub constants: ConstantSet,
     /// ANI-1x: level of theory, the prefix of its dataset names.
@@ -114,6 +145,8 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             energy: EnergyKind::Total,
+            oc20_ref: None,
+            relaxation: RelaxationFrames::Initial,
             constants: ConstantSet::Ase2014,
             level: "wb97x_dz".to_owned(),
             keep_small: false,
@@ -132,7 +165,8 @@ impl Default for Options {
 pub fn open(format: Format, inputs: &[Input], options: &Options) -> Result<Box<dyn Source>, IngestError> {
     let lmdb = |inputs| Ok(Box::new(pyg_lmdb::PygLmdb::open(format, inputs, options)?) as Box<dyn Source>);
     match format {
-        Format::Oc20 | Format::Oc22 => lmdb(inputs),
+        Format::Oc22 => lmdb(inputs),
+        Format::Oc20 => open_oc20(inputs, options),
         Format::Ani1x | Format::Transition1x if inputs.iter().all(|i| pyg_lmdb::is_lmdb(&i.path)) => {
             lmdb(inputs)
         }
@@ -141,4 +175,21 @@ pub fn open(format: Format, inputs: &[Input], options: &Options) -> Result<Box<d
         Format::Rmd17 => Ok(Box::new(rmd17::Rmd17::open(inputs, options)?)),
         Format::Extxyz => Ok(Box::new(extxyz::Extxyz::open(inputs, options)?)),
     }
+}
+
+/// OC20's LMDBs and its sets as downloaded, in any mixture.
+fn open_oc20(inputs: &[Input], options: &Options) -> Result<Box<dyn Source>, IngestError> {
+    let is_lmdb = |input: &Input| pyg_lmdb::is_lmdb(&input.path);
+    let mut sources: Vec<Box<dyn Source>> = Vec::new();
+    for alike in inputs.chunk_by(|a, b| is_lmdb(a) == is_lmdb(b)) {
+        sources.push(if is_lmdb(&alike[0]) {
+            Box::new(pyg_lmdb::PygLmdb::open(Format::Oc20, alike, options)?)
+        } else {
+            Box::new(oc20_raw::Oc20Raw::open(alike, options)?)
+        });
+    }
+    Ok(match sources.len() {
+        1 => sources.swap_remove(0),
+        _ => Box::new(joined::Joined::new(sources)),
+    })
 }

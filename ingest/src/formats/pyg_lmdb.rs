@@ -1,23 +1,21 @@
 //! LMDB files of pickled torch_geometric records: OC20 and OC22 as released, ANI-1x and Transition-1x as JMP made them.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use shards::{FloatWidth, Floats};
+use shards::{FloatWidth, Floats, Structure, Target};
 
-use super::pyg_record::{Place, structure};
+use super::members::Membership;
+use super::oc20_energy::{EnergyCheck, References, id_prefix};
+use super::pyg_record::{Place, RELAXED_ENERGY, Wanted, structures};
 use super::{EnergyKind, Format, Options, description};
 use crate::error::{IngestError, input_error};
 use crate::input::{Input, SplitFile, files, relative_names};
 use crate::lmdb::Reader;
 use crate::pickle::{Item, Limits, Record, decode};
-use crate::source::{Description, Members, Sink, Source, SplitPlan, Unit};
+use crate::source::{Description, Sink, Source, Unit};
 
 /// Keys of a unit: a large file is read by several threads.
 const UNIT_KEYS: u64 = 10_000;
-/// Adsorption energies lie within ±10 eV, where upstream cut them off; raw DFT energies of slabs are far below.
-const REFERENCED_RANGE_EV: f64 = 12.0;
 
 /// Whether a path is an LMDB file, or a directory in which some are to be looked for.
 pub(super) fn is_lmdb(path: &Path) -> bool {
@@ -28,12 +26,11 @@ pub(super) fn is_lmdb(path: &Path) -> bool {
 
 /// The opened files.
 pub(super) struct PygLmdb {
-    format: Format,
     description: Description,
     parts: Vec<Part>,
-    energy: EnergyKind,
-    labelled: AtomicU64,
-    near_zero: AtomicU64,
+    wanted: Wanted,
+    references: Option<References>,
+    check: EnergyCheck,
 }
 
 /// A range of keys of a file.
@@ -41,61 +38,102 @@ struct Part {
     path: PathBuf,
     /// `train/data.0000`, for ids of records without any.
     name: String,
+    prefix: &'static str,
     first: u64,
     end: u64,
 }
 
 impl PygLmdb {
     pub(super) fn open(format: Format, inputs: &[Input], options: &Options) -> Result<Self, IngestError> {
+        let references = match &options.oc20_ref {
+            Some(path) if format == Format::Oc20 => Some(References::read(path)?),
+            _ => None,
+        };
+        if let Some(references) = references.as_ref().filter(|_| options.energy == EnergyKind::Total) {
+            let problem =
+                "its energies are added to referenced ones: give --energy referenced, if the files hold such";
+            return Err(input_error(&references.path, problem));
+        }
         let found = files(inputs, &["lmdb"])?;
-        let paths: Vec<PathBuf> = found.iter().map(|f| f.path.clone()).collect();
-        let (mut units, mut parts) = (Vec::new(), Vec::new());
-        let mut by_split: BTreeMap<String, BTreeSet<u32>> = BTreeMap::new();
-        for (SplitFile { split, path }, relative) in found.iter().zip(relative_names(&paths)) {
-            let count = structures(path)?;
-            let stem = relative.strip_suffix(".lmdb").unwrap_or(&relative);
-            let name = match split {
-                Some(split) if !stem.starts_with(&format!("{split}/")) => format!("{split}/{stem}"),
-                _ => stem.to_owned(),
-            };
-            for first in (0..count).step_by(UNIT_KEYS as usize) {
-                let end = (first + UNIT_KEYS).min(count);
-                let members = by_split.entry(split.clone().unwrap_or_else(|| "all".to_owned())).or_default();
-                members.insert(units.len() as u32);
-                let unit_name =
-                    if count > UNIT_KEYS { format!("{name}[{first}..{end}]") } else { name.clone() };
-                units.push(Unit { name: unit_name, files: vec![path.clone()], structures: end - first });
-                parts.push(Part { path: path.clone(), name: name.clone(), first, end });
-            }
-        }
-        if units.is_empty() {
+        let (mut units, parts, membership) = cut(&found)?;
+        let Some(first) = parts.first() else {
             return Err(input_error(&inputs[0].path, "the LMDB files hold no structures"));
-        }
+        };
         let mut header = description::header(format, None);
-        if format == Format::Oc20 {
+        if let Some(references) = &references {
+            header
+                .choices
+                .insert("energy".to_owned(), "total (referenced + reference of the system)".to_owned());
+            units.iter_mut().for_each(|u| u.files.push(references.path.clone()));
+        } else if format == Format::Oc20 {
             header.choices.insert("energy".to_owned(), options.energy.name().to_owned());
         }
-        let float = if options.narrow { FloatWidth::F32 } else { width(format, &parts[0])? };
-        let layout = description::layout(format, float);
-        let splits = by_split.into_iter().map(split_plan).collect();
+        let sample = Sample::of(format, first)?;
+        let mut wanted = Wanted::new(format);
+        let float = if options.narrow { FloatWidth::F32 } else { sample.width };
+        let mut layout = description::layout(format, float);
+        if format == Format::Oc20 && sample.relaxed {
+            wanted.targets.push(RELAXED_ENERGY);
+            wanted.frames = options.relaxation;
+            header.choices.insert("frames".to_owned(), options.relaxation.name().to_owned());
+        }
+        layout.targets = wanted.targets.iter().map(|name| target(name)).collect();
         Ok(Self {
-            format,
-            description: Description { header, layout, units, splits },
+            description: Description { header, layout, units, splits: membership.into_splits() },
             parts,
-            energy: options.energy,
-            labelled: AtomicU64::new(0),
-            near_zero: AtomicU64::new(0),
+            wanted,
+            references,
+            check: EnergyCheck::new(options.energy, true),
         })
+    }
+
+    /// Makes referenced energies total ones, if the references are given.
+    fn add_reference(&self, structure: &mut Structure) -> Result<(), String> {
+        let Some(references) = &self.references else { return Ok(()) };
+        let reference = references.of(&structure.group)?;
+        let relaxed = self.wanted.targets.iter().position(|t| *t == RELAXED_ENERGY);
+        let target = relaxed.and_then(|at| structure.targets[at].as_mut());
+        for energy in structure.energy.iter_mut().chain(target) {
+            *energy += reference;
+        }
+        Ok(())
     }
 }
 
-fn split_plan((name, units): (String, BTreeSet<u32>)) -> SplitPlan {
-    let algorithm = "all rows of the files given under this name or found in a directory of this name";
-    SplitPlan { name, algorithm: algorithm.to_owned(), seed: None, members: Members::Units(units) }
+/// The scalar targets of records.
+fn target(name: &str) -> Target {
+    let (name, unit, meaning) = match name {
+        RELAXED_ENERGY => ("energy_relaxed", "eV", "energy at the end of the relaxation"),
+        other => (other, "1", "number of adsorbates; 0 for a clean slab"),
+    };
+    Target { name: name.to_owned(), unit: unit.to_owned(), meaning: meaning.to_owned(), referenced: false }
+}
+
+/// Cuts files into ranges of keys.
+fn cut(found: &[SplitFile]) -> Result<(Vec<Unit>, Vec<Part>, Membership), IngestError> {
+    let (mut units, mut parts, mut membership) = (vec![], vec![], Membership::default());
+    let paths: Vec<PathBuf> = found.iter().map(|f| f.path.clone()).collect();
+    for (SplitFile { split, path }, relative) in found.iter().zip(relative_names(&paths)) {
+        let count = stored(path)?;
+        let stem = relative.strip_suffix(".lmdb").unwrap_or(&relative);
+        let name = match split {
+            Some(split) if !stem.starts_with(&format!("{split}/")) => format!("{split}/{stem}"),
+            _ => stem.to_owned(),
+        };
+        for first in (0..count).step_by(UNIT_KEYS as usize) {
+            let end = (first + UNIT_KEYS).min(count);
+            membership.add(split.as_deref(), units.len());
+            let unit_name = if count > UNIT_KEYS { format!("{name}[{first}..{end}]") } else { name.clone() };
+            units.push(Unit { name: unit_name, files: vec![path.clone()], structures: end - first });
+            let prefix = id_prefix(split.as_deref());
+            parts.push(Part { path: path.clone(), name: name.clone(), prefix, first, end });
+        }
+    }
+    Ok((units, parts, membership))
 }
 
 /// The number of structures: `length` if the file has it, else its entries.
-fn structures(path: &Path) -> Result<u64, IngestError> {
+fn stored(path: &Path) -> Result<u64, IngestError> {
     let wrap = |source| IngestError::Lmdb { path: path.to_path_buf(), source };
     let mut reader = Reader::open(path).map_err(wrap)?;
     let Some(value) = reader.get(b"length").map_err(wrap)? else { return Ok(reader.entries()) };
@@ -118,29 +156,41 @@ fn structures(path: &Path) -> Result<u64, IngestError> {
     }
 }
 
-/// Records that are looked at for the width of positions.
-const WIDTH_SAMPLE: u64 = 100;
+/// Records that are looked at to know what the others are like.
+const SAMPLE: u64 = 100;
 
-/// The width of positions, from the first record that can be read.
-fn width(format: Format, part: &Part) -> Result<FloatWidth, IngestError> {
-    let end = part.end.min(part.first + WIDTH_SAMPLE);
-    let sample = Part { path: part.path.clone(), name: part.name.clone(), first: part.first, end };
-    let mut found = None;
-    for_each_record(format, &sample, &mut |structure| {
-        let width = structure
-            .map(|s| if matches!(s.positions, Floats::F64(_)) { FloatWidth::F64 } else { FloatWidth::F32 });
-        // An unreadable record is reported when its turn comes.
-        found = found.or(width.ok());
-        if found.is_some() { Err(IngestError::Interrupted) } else { Ok(()) }
-    })
-    .or_else(|error| if matches!(error, IngestError::Interrupted) { Ok(()) } else { Err(error) })?;
-    Ok(found.unwrap_or(FloatWidth::F32))
+/// What the first record that can be read is like.
+struct Sample {
+    /// Width of positions.
+    width: FloatWidth,
+    /// Whether it has the end of a relaxation.
+    relaxed: bool,
 }
 
-type Visit<'v> = dyn FnMut(Result<shards::Structure, IngestError>) -> Result<(), IngestError> + 'v;
+impl Sample {
+    fn of(format: Format, part: &Part) -> Result<Self, IngestError> {
+        let end = part.end.min(part.first + SAMPLE);
+        let sample = Part { path: part.path.clone(), name: part.name.clone(), end, ..*part };
+        let mut found = None;
+        let wanted = Wanted { targets: vec![RELAXED_ENERGY], ..Wanted::new(format) };
+        for_each_record(&wanted, &sample, &mut |record| {
+            // An unreadable record is reported when its turn comes.
+            let first = record.ok().and_then(|structures| structures.into_iter().next());
+            found = found.take().or(first.map(|s| Self {
+                width: if matches!(s.positions, Floats::F64(_)) { FloatWidth::F64 } else { FloatWidth::F32 },
+                relaxed: s.targets.iter().any(Option::is_some),
+            }));
+            if found.is_some() { Err(IngestError::Interrupted) } else { Ok(()) }
+        })
+        .or_else(|error| if matches!(error, IngestError::Interrupted) { Ok(()) } else { Err(error) })?;
+        Ok(found.unwrap_or(Self { width: FloatWidth::F32, relaxed: false }))
+    }
+}
+
+type Visit<'v> = dyn FnMut(Result<Vec<Structure>, IngestError>) -> Result<(), IngestError> + 'v;
 
 /// Decodes the records of a part in the order of their keys. LMDB's own order is bytewise ("0", "1", "10", …).
-fn for_each_record(format: Format, part: &Part, visit: &mut Visit<'_>) -> Result<(), IngestError> {
+fn for_each_record(wanted: &Wanted, part: &Part, visit: &mut Visit<'_>) -> Result<(), IngestError> {
     let path = part.path.as_path();
     let wrap = |source| IngestError::Lmdb { path: path.to_path_buf(), source };
     let mut reader = Reader::open(path).map_err(wrap)?;
@@ -152,12 +202,12 @@ fn for_each_record(format: Format, part: &Part, visit: &mut Visit<'_>) -> Result
             key: key.clone(),
             known: vec![format!("{} entries", reader.entries())],
         })?;
-        visit(record(format, part, &key, &value))?;
+        visit(record(wanted, part, &key, &value))?;
     }
     Ok(())
 }
 
-fn record(format: Format, part: &Part, key: &str, value: &[u8]) -> Result<shards::Structure, IngestError> {
+fn record(wanted: &Wanted, part: &Part, key: &str, value: &[u8]) -> Result<Vec<Structure>, IngestError> {
     let path = part.path.as_path();
     let pickle = |source| IngestError::Pickle {
         path: path.to_path_buf(),
@@ -172,7 +222,7 @@ fn record(format: Format, part: &Part, key: &str, value: &[u8]) -> Result<shards
         expected: "a torch_geometric record".to_owned(),
         found: "another object".to_owned(),
     })?;
-    structure(format, &record, Place { path, key, name: &part.name })
+    structures(wanted, &record, Place { path, key, name: &part.name })
 }
 
 impl Source for PygLmdb {
@@ -183,37 +233,31 @@ impl Source for PygLmdb {
     fn read(&self, unit: usize, sink: &mut dyn Sink) -> Result<(), IngestError> {
         let part = &self.parts[unit];
         let mut index = part.first;
-        for_each_record(self.format, part, &mut |result| {
-            let at = index;
+        for_each_record(&self.wanted, part, &mut |result| {
+            let at = format!("{}{}/{index}", part.prefix, part.name);
             index += 1;
-            match result {
-                Ok(structure) => {
-                    if let Some(energy) = structure.energy {
-                        self.labelled.fetch_add(1, Ordering::Relaxed);
-                        self.near_zero
-                            .fetch_add(u64::from(energy.abs() <= REFERENCED_RANGE_EV), Ordering::Relaxed);
-                    }
-                    sink.structure(structure)
+            let structures = match result {
+                Ok(structures) => structures,
+                Err(error) => return sink.reject(&at, "unreadable", &error.to_string()),
+            };
+            for mut structure in structures {
+                if let Some(energy) = structure.energy {
+                    self.check.note(energy);
                 }
-                Err(error) => sink.reject(&format!("{}/{at}", part.name), "unreadable", &error.to_string()),
+                if let Err(reason) = self.add_reference(&mut structure) {
+                    sink.reject(&structure.id, "no_reference", &reason)?;
+                    continue;
+                }
+                structure.id.insert_str(0, part.prefix);
+                sink.structure(structure)?;
             }
+            Ok(())
         })
     }
 
     fn warnings(&self) -> Vec<String> {
-        let (labelled, near) =
-            (self.labelled.load(Ordering::Relaxed), self.near_zero.load(Ordering::Relaxed));
-        if self.format != Format::Oc20 || labelled == 0 {
-            return Vec::new();
-        }
-        let range = format!("{near} of {labelled} energies lie within ±{REFERENCED_RANGE_EV} eV");
-        match self.energy {
-            EnergyKind::Total if 2 * near > labelled => vec![format!(
-                "{range}: they look like referenced (adsorption) energies, but were stored as totals; convert with --energy referenced"
-            )],
-            EnergyKind::Referenced if 2 * near < labelled => vec![format!(
-                "{range}: they look like total energies, but were stored as referenced ones; convert with --energy total"
-            )],
+        match self.wanted.format {
+            Format::Oc20 => self.check.warnings(),
             _ => Vec::new(),
         }
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 use shards::element::hill_formula;
 use shards::{Floats, Structure};
 
-use super::Format;
+use super::{Format, RelaxationFrames};
 use crate::array::{Array, Dtype};
 use crate::error::{IngestError, array_error};
 use crate::pickle::{Attribute, Record};
@@ -22,13 +22,62 @@ pub(super) struct Place<'p> {
     pub(super) name: &'p str,
 }
 
-/// Reads one record.
-pub(super) fn structure(
-    format: Format,
+/// The energy at the end of a relaxation (IS2RE).
+pub(super) const RELAXED_ENERGY: &str = "y_relaxed";
+
+/// What is taken of a record.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    pub(super) format: Format,
+    /// Frames of an IS2RE record.
+    pub(super) frames: RelaxationFrames,
+    /// Attributes that are scalar targets.
+    pub(super) targets: Vec<&'static str>,
+}
+
+impl Wanted {
+    /// What a dataset's records are read for.
+    pub(super) fn new(format: Format) -> Self {
+        let targets = if format == Format::Oc22 { vec!["nads"] } else { vec![] };
+        Self { format, frames: RelaxationFrames::Initial, targets }
+    }
+}
+
+/// Reads one record: one structure, or the ends of a relaxation that are wanted.
+pub(super) fn structures(
+    wanted: &Wanted,
     record: &Record<'_, '_>,
     place: Place<'_>,
-) -> Result<Structure, IngestError> {
+) -> Result<Vec<Structure>, IngestError> {
     let reader = Reader { record, place };
+    let initial = structure(wanted, &reader)?;
+    let mut found = Vec::with_capacity(1);
+    if wanted.frames != RelaxationFrames::Initial {
+        found.extend(relaxed(&initial, &reader)?);
+    }
+    if wanted.frames != RelaxationFrames::Relaxed || found.is_empty() {
+        found.insert(0, initial);
+    }
+    Ok(found)
+}
+
+/// The end of a relaxation; test sets have none.
+fn relaxed(initial: &Structure, reader: &Reader<'_, '_, '_, '_>) -> Result<Option<Structure>, IngestError> {
+    let Some(positions) = reader.optional_array("pos_relaxed")? else { return Ok(None) };
+    Ok(Some(Structure {
+        id: initial
+            .id
+            .strip_suffix("initial")
+            .map_or_else(|| format!("{}/relaxed", initial.id), |s| format!("{s}relaxed")),
+        positions: reader.floats("pos_relaxed", positions, initial.atoms())?,
+        energy: reader.number(&[RELAXED_ENERGY])?,
+        forces: None,
+        ..initial.clone()
+    }))
+}
+
+fn structure(wanted: &Wanted, reader: &Reader<'_, '_, '_, '_>) -> Result<Structure, IngestError> {
+    let format = wanted.format;
     reader.check_dataset(format)?;
     let (_, numbers) = reader.array(&["atomic_numbers", "z"])?;
     let atomic_numbers = reader.small_integers("atomic_numbers", numbers, 1..=118)?;
@@ -70,7 +119,7 @@ pub(super) fn structure(
         energy: reader.number(&["energy", "y", "y_init"])?,
         forces,
         stress: None,
-        targets: vec![],
+        targets: wanted.targets.iter().map(|&name| reader.number(&[name])).collect::<Result<_, _>>()?,
     })
 }
 
@@ -143,6 +192,14 @@ impl<'d, 'a> Reader<'_, 'd, 'a, '_> {
         if format == Format::Oc20 && marked {
             let found = "OC22's mark: convert with --dataset oc22".to_owned();
             return Err(self.malformed("oc22", "a record of OC20".to_owned(), found));
+        }
+        if format == Format::Oc22 && !marked {
+            let found = "a record without it: if this is OC20, convert with --dataset oc20".to_owned();
+            return Err(self.malformed(
+                "oc22",
+                "OC22's mark (`oc22`, or `p` in early files)".to_owned(),
+                found,
+            ));
         }
         Ok(())
     }

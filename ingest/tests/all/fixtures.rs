@@ -14,7 +14,7 @@ fn strings(value: &Json) -> Vec<String> {
     value.as_array().unwrap().iter().map(|s| s.as_str().unwrap().to_owned()).collect()
 }
 
-fn by_id<'a>(structures: &'a [Structure], id: &str) -> &'a Structure {
+pub(crate) fn by_id<'a>(structures: &'a [Structure], id: &str) -> &'a Structure {
     structures.iter().find(|s| s.id == id).unwrap_or_else(|| panic!("no {id}"))
 }
 
@@ -114,7 +114,7 @@ fn transition1x_follows_hard_and_soft_links() {
 
 /// What truth.json says of slabs beside energy and forces.
 #[track_caller]
-fn check_slab(got: &Structure, want: &Json) {
+pub(crate) fn check_slab(got: &Structure, want: &Json) {
     check(got, want);
     close(&got.id, "cell", &got.cell.unwrap(), &numbers(&want["cell"]), 1e-6);
     assert_eq!(got.pbc, [true; 3]);
@@ -125,7 +125,7 @@ fn check_slab(got: &Structure, want: &Json) {
 }
 
 /// The total of OC20's energies: the LMDB fixtures hold referenced ones.
-fn with_energy(frame: &Json, key: &str) -> Json {
+pub(crate) fn with_energy(frame: &Json, key: &str) -> Json {
     let mut frame = frame.clone();
     frame["energy_ev"] = frame[key].clone();
     frame

@@ -106,6 +106,11 @@ fn oc22_is_not_read_as_oc20() {
 }
 
 #[test]
+fn oc20_is_not_read_as_oc22() {
+    check(Format::Oc22, &fixture("oc20/s2ef_pyg2/data.0000.lmdb"), &["key `0`: `oc22`", "--dataset oc20"]);
+}
+
+#[test]
 fn hdf5_without_a_dataset() {
     let dir = tempfile::tempdir().unwrap();
     let from = "ani1x/ani1x-release.h5";

@@ -6,6 +6,7 @@
 mod command_line;
 mod fixtures;
 mod hostile;
+mod oc20;
 mod own_data;
 mod real_data;
 
