@@ -90,7 +90,7 @@ impl Archive<'_> {
     fn header(&mut self) -> Result<Option<Header>, IngestError> {
         if self.offset + BLOCK > self.total {
             // An archive ends with two empty blocks, which some writers leave out.
-            return if self.offset >= self.total && self.offset > 0 {
+            return if self.offset == self.total && self.offset > 0 {
                 Ok(None)
             } else {
                 Err(input_error(
@@ -245,7 +245,7 @@ mod tests {
     fn truncated_and_damaged_archives_are_refused() {
         let bytes = fixture();
         let check = |bytes: &[u8], expected: &str| {
-            let error = list(bytes).unwrap_err().to_string();
+            let error = list(bytes).expect_err(expected).to_string();
             assert!(error.contains(expected), "{error}");
         };
         let last = list(&bytes).unwrap().into_iter().max_by_key(|m| m.offset).unwrap();
