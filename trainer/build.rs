@@ -1,12 +1,49 @@
-//! Makes binaries and tests of this crate find libtorch without LD_LIBRARY_PATH.
+//! Compiles the shim on libtorch, and makes binaries and tests of this crate find libtorch without LD_LIBRARY_PATH.
 
 use std::env;
+use std::path::{Path, PathBuf};
 
 #[allow(clippy::disallowed_methods, reason = "cargo tells build scripts by variables")]
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=shim");
     // Set by torch-sys (`links = "tch"`), which must be a direct dependency for that.
-    if let Ok(lib) = env::var("DEP_TCH_LIBTORCH_LIB") {
-        println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}");
+    let Ok(lib) = env::var("DEP_TCH_LIBTORCH_LIB") else { return };
+    println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}");
+    let x86 = env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64");
+    operators(&PathBuf::from(&lib), x86);
+    loops(x86);
+    // libtorch's own threads: the shim's parallel loops are OpenMP regions of the same runtime.
+    println!("cargo:rustc-link-lib=gomp");
+}
+
+/// What includes libtorch's headers.
+fn operators(lib: &Path, x86: bool) {
+    let torch = lib.parent().unwrap_or(lib).join("include");
+    let mut build = cc::Build::new();
+    build.cpp(true).std("c++20").opt_level(2).warnings(false).flag("-fopenmp");
+    build.include(torch.join("torch/csrc/api/include")).include(torch);
+    if x86 {
+        build.define("JMP_X86", None);
+    }
+    for file in ["functions", "product", "operators", "profile", "dispatch"] {
+        build.file(format!("shim/{file}.cpp"));
+    }
+    build.compile("jmp_operators");
+}
+
+/// The loops, once for each instruction set.
+fn loops(x86: bool) {
+    let avx2: &[&str] = &["-mavx2", "-mfma"];
+    let avx512: &[&str] =
+        &["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"];
+    let sets = [("portable", &[][..]), ("avx2", avx2), ("avx512", avx512)];
+    for (name, flags) in sets.into_iter().take(if x86 { 3 } else { 1 }) {
+        let mut build = cc::Build::new();
+        build.cpp(true).std("c++17").opt_level(3).define("KERNELS", name).file("shim/kernels.cpp");
+        for flag in ["-fno-math-errno", "-fno-trapping-math"].iter().chain(flags) {
+            build.flag(flag);
+        }
+        build.compile(&format!("jmp_kernels_{name}"));
     }
 }

@@ -13,6 +13,7 @@ pub mod heads;
 pub mod learner;
 pub mod loss;
 pub mod metrics;
+pub mod native;
 pub mod network;
 pub mod optim;
 pub mod parameters;

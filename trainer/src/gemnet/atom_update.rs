@@ -3,6 +3,7 @@ use tch::{Tensor, nn};
 use super::dense::{Dropout, chain, residuals};
 use super::{Dense, GemNetConfig, Init, Residual, ScaleFactor, shape};
 use crate::batch::GraphTensors;
+use crate::native;
 
 /// `h_a = MLP(Σ_c m_ca ⊙ R rbf(d_ca))`: edges summed at their target.
 #[derive(Debug)]
@@ -37,9 +38,8 @@ impl AtomUpdate {
         factor: f64,
         dropout: Dropout,
     ) -> Tensor {
-        let gate = radial.matmul(&self.scale_sum.fold(&self.dense_rbf.weight).tr());
-        let zero = Tensor::zeros([graph.atoms, m.size()[1]], (m.kind(), m.device()));
-        let mut sum = zero.index_add(0, &graph.main.target, &(m * gate));
+        let weight = self.scale_sum.fold(&self.dense_rbf.weight);
+        let mut sum = native::gated_sum(m, (radial, &weight), &graph.main.target, graph.atoms);
         shape!(sum, [graph.atoms, m.size()[1]]);
         if factor != 1.0 {
             sum *= factor;

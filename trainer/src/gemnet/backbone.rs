@@ -1,13 +1,14 @@
 use tch::{Tensor, nn};
 
 use super::bases::Bases;
-use super::dense::{Dropout, chain, residuals, scaled_silu};
+use super::dense::{Dropout, chain, residuals};
 use super::edge_embedding::EdgeEmbedding;
 use super::geometry::Geometry;
 use super::interaction::InteractionBlock;
-use super::output::OutputBlock;
-use super::{EdgeDropoutScaling, GemNetConfig, Init, Residual, ScaleFactor, linear, shape};
+use super::output::{EdgeOutput, OutputBlock};
+use super::{EdgeDropoutScaling, GemNetConfig, Init, Residual, ScaleFactor, shape};
 use crate::batch::Batch;
+use crate::native;
 
 /// What heads read.
 #[derive(Debug)]
@@ -58,20 +59,31 @@ impl GlobalOutput {
         }
     }
 
-    /// Adds block `i`'s part of the first layer.
-    fn add(&self, sum: Option<Tensor>, x: &Tensor, block: usize) -> Tensor {
+    /// Block `i`'s part of the first layer, from atoms.
+    fn part(&self, x: &Tensor, block: usize) -> Tensor {
+        native::linear(x, &self.weight_of(block))
+    }
+
+    /// Block `i`'s part of the first layer, from edges that are yet to be gated by their radial basis `[e, rbf]`.
+    fn gated_part(&self, edges: &EdgeOutput, radial: &Tensor, block: usize) -> Tensor {
+        native::gated_linear(&edges.x, None, (radial, &edges.radial_weight), &self.weight_of(block), false)
+    }
+
+    fn weight_of(&self, block: usize) -> Tensor {
         let units = self.weight.size()[0];
-        let weight = self.weight.narrow(1, block as i64 * units, units);
-        let part = linear(x, &weight, None);
-        match sum {
-            Some(sum) => sum + part,
-            None => part,
-        }
+        self.weight.narrow(1, block as i64 * units, units)
     }
 
     fn finish(&self, sum: &Tensor, dropout: Dropout) -> Tensor {
-        chain(&self.layers, scaled_silu(sum), dropout)
+        chain(&self.layers, native::activation(sum), dropout)
     }
+}
+
+fn add(sum: Option<Tensor>, part: Tensor) -> Option<Tensor> {
+    Some(match sum {
+        Some(sum) => sum + part,
+        None => part,
+    })
 }
 
 impl Backbone {
@@ -142,9 +154,9 @@ impl Backbone {
                 watch(Stage::Block(i - 1), &h, &m);
             }
             let (atoms, edges) = output.forward((&h, &m), &basis.output, graph, outputs, dropout);
-            energy = Some(self.energy.add(energy, &atoms, i));
+            energy = add(energy, self.energy.part(&atoms, i));
             if let (Some(global), Some(edges)) = (&self.forces, edges) {
-                forces = Some(global.add(forces, &edges, i));
+                forces = add(forces, global.gated_part(&edges, &basis.output, i));
             }
         }
         // The global energy output never has dropout (as the reference).

@@ -2,12 +2,8 @@ use std::f64::consts::FRAC_1_SQRT_2;
 
 use tch::{Tensor, nn};
 
-use super::{Init, linear};
-
-/// `silu(x) / 0.6`: close to unit variance for unit-variance input.
-pub(crate) fn scaled_silu(x: &Tensor) -> Tensor {
-    x.silu() * (1.0 / 0.6)
-}
+use super::Init;
+use crate::native;
 
 /// `x Wᵀ`, optionally followed by the scaled activation; no bias anywhere in the backbone.
 #[derive(Debug)]
@@ -31,8 +27,13 @@ impl Dense {
 
     /// `x [.., in]` to `[.., out]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        let y = linear(x, &self.weight, None);
-        if self.activation { scaled_silu(&y) } else { y }
+        let y = self.linear_part(x);
+        if self.activation { native::activation(&y) } else { y }
+    }
+
+    /// `x Wᵀ` without the activation.
+    pub(crate) fn linear_part(&self, x: &Tensor) -> Tensor {
+        native::linear(x, &self.weight)
     }
 }
 
@@ -46,8 +47,12 @@ pub struct Dropout {
 }
 
 impl Dropout {
+    fn is_on(self) -> bool {
+        self.train && self.share > 0.0
+    }
+
     fn apply(self, x: Tensor) -> Tensor {
-        if self.train && self.share > 0.0 { x.dropout(self.share, true) } else { x }
+        if self.is_on() { x.dropout(self.share, true) } else { x }
     }
 }
 
@@ -68,8 +73,12 @@ impl Residual {
 
     /// Keeps the shape.
     pub fn forward(&self, x: &Tensor, dropout: Dropout) -> Tensor {
-        let y = dropout.apply(self.second.forward(&self.first.forward(x)));
-        (x + y) * FRAC_1_SQRT_2
+        let first = self.first.linear_part(x);
+        let second = native::activated_linear(&first, &self.second.weight, None);
+        if dropout.is_on() {
+            return (x + dropout.apply(native::activation(&second))) * FRAC_1_SQRT_2;
+        }
+        native::residual(x, &second)
     }
 }
 

@@ -1,8 +1,8 @@
 use tch::{Tensor, nn};
 
-use super::dense::scaled_silu;
-use super::{Init, linear, shape};
+use super::{Init, shape};
 use crate::batch::GraphTensors;
+use crate::native;
 
 /// `m_ca = σ(W [h_c ‖ h_a ‖ f_ca])`, evaluated as `σ(W_s h_c + W_t h_a + W_f f_ca)`: the atoms' parts on atoms, which
 /// are fewer than edges.
@@ -22,11 +22,11 @@ impl EdgeEmbedding {
     /// Atoms `[n, a]` and edge features `[e, f]` to `[e, out]`.
     pub(crate) fn forward(&self, h: &Tensor, features: &Tensor, graph: &GraphTensors) -> Tensor {
         let parts = self.weight.split_with_sizes([self.atom, self.atom, features.size()[1]], 1);
-        let on_atoms = |part: &Tensor, index: &Tensor| linear(h, part, None).index_select(0, index);
-        let mut m = linear(features, &parts[2], None);
-        m += on_atoms(&parts[0], &graph.main.source);
-        m += on_atoms(&parts[1], &graph.main.target);
+        let on_edges = native::linear(features, &parts[2]);
+        let [of_source, of_target] = [0, 1].map(|i| native::linear(h, &parts[i]));
+        let main = &graph.main;
+        let m = native::edge_sum(&on_edges, (&of_source, &main.source), (&of_target, &main.target));
         shape!(m, [graph.edges(), self.weight.size()[0]]);
-        scaled_silu(&m)
+        m
     }
 }

@@ -1,5 +1,3 @@
-use std::f64::consts::FRAC_1_SQRT_2;
-
 use tch::{Tensor, nn};
 
 use super::atom_update::AtomUpdate;
@@ -11,6 +9,7 @@ use super::quadruplet::QuadrupletInteraction;
 use super::triplet::TripletInteraction;
 use super::{Dense, GemNetConfig, Init, Residual, ScaleFactor};
 use crate::batch::GraphTensors;
+use crate::native;
 
 /// One round of messages: edges hear edges, atoms and quadruplets; atoms hear edges and atoms; then each updates the
 /// other. Source: GemNet-OC, arXiv:2204.02782, section 4 and Fig. 2.
@@ -68,13 +67,13 @@ impl InteractionBlock {
     ) -> (Tensor, Tensor) {
         let x = chain(&self.before_skip, self.hear_edges((h, m), basis, graph), dropout);
         let h = chain(&self.atom_layers, self.hear_atoms((h, m), basis, graph), dropout);
-        let m = chain(&self.after_skip, (m + x) * FRAC_1_SQRT_2, dropout);
+        let m = chain(&self.after_skip, native::half_sum(m, &x), dropout);
 
         let update = self.atom_update.forward(&m, &basis.update, graph, 1.0, dropout);
-        let h = (h + update) * FRAC_1_SQRT_2;
+        let h = native::half_sum(&h, &update);
 
         let concat = chain(&self.after_concat, self.concat.forward(&h, &m, graph), dropout);
-        let m = (m + concat) * FRAC_1_SQRT_2;
+        let m = native::half_sum(&m, &concat);
         (h, m)
     }
 

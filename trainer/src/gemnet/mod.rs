@@ -24,7 +24,6 @@ mod init;
 mod interaction;
 mod output;
 mod pair;
-mod product;
 mod quadruplet;
 mod radial;
 mod scale;
@@ -36,7 +35,6 @@ pub use config::{EdgeDropoutScaling, GemNetConfig};
 pub use dense::{Dense, Dropout, Residual};
 pub use fit::{FittedScale, fit_scale_factors};
 pub use init::{Init, he_orthogonal};
-pub(crate) use product::linear;
 pub use scale::ScaleFactor;
 pub use shared::gradient_divisors;
 

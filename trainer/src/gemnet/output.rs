@@ -1,11 +1,10 @@
-use std::f64::consts::FRAC_1_SQRT_2;
-
 use tch::{Tensor, nn};
 
 use super::atom_update::AtomUpdate;
 use super::dense::{Dropout, chain, residuals};
 use super::{Dense, GemNetConfig, Init, Residual, ScaleFactor};
 use crate::batch::GraphTensors;
+use crate::native;
 
 /// What one block contributes to the outputs: `x_E = MLP((MLP(Σ m ⊙ R rbf) + h)/√2)` on atoms and, for direct forces,
 /// `x_F = MLP(m) ⊙ R_F rbf` on edges.
@@ -23,6 +22,13 @@ struct ForceBranch {
     scale_rbf: ScaleFactor,
 }
 
+/// A block's edges `x [e, m]`, to be gated by `radial Rᵀ` with `R [m, rbf]`.
+#[derive(Debug)]
+pub(crate) struct EdgeOutput {
+    pub(crate) x: Tensor,
+    pub(crate) radial_weight: Tensor,
+}
+
 impl OutputBlock {
     pub(crate) fn new(path: &nn::Path, config: &GemNetConfig, init: Init) -> Self {
         let GemNetConfig { emb_size_atom: atom, emb_size_edge: edge, .. } = *config;
@@ -38,7 +44,8 @@ impl OutputBlock {
         }
     }
 
-    /// `h [n, a]`, `m [e, m]` and the embedded basis `[e, rbf]` to `[n, a]` and, with direct forces, `[e, m]`.
+    /// `h [n, a]`, `m [e, m]` and the embedded basis `[e, rbf]` to `[n, a]` and, with direct forces, what forces are made
+    /// of.
     pub(crate) fn forward(
         &self,
         (h, m): (&Tensor, &Tensor),
@@ -46,16 +53,18 @@ impl OutputBlock {
         graph: &GraphTensors,
         factor: f64,
         dropout: Dropout,
-    ) -> (Tensor, Option<Tensor>) {
+    ) -> (Tensor, Option<EdgeOutput>) {
         let mut atoms = self.update.forward(m, radial, graph, factor, dropout);
         if !self.after_atom.is_empty() {
-            atoms = chain(&self.after_atom, (atoms + h) * FRAC_1_SQRT_2, dropout);
+            atoms = chain(&self.after_atom, native::half_sum(&atoms, h), dropout);
         }
         let edges = self.forces.as_ref().map(|branch| {
             let x = chain(&branch.layers, m.shallow_clone(), dropout);
-            let gated = &x * radial.matmul(&branch.scale_rbf.fold(&branch.dense_rbf.weight).tr());
-            branch.scale_rbf.see(&gated, &x);
-            gated
+            let radial_weight = branch.scale_rbf.fold(&branch.dense_rbf.weight);
+            if branch.scale_rbf.is_watched() {
+                branch.scale_rbf.see(&(&x * radial.matmul(&radial_weight.tr())), &x);
+            }
+            EdgeOutput { x, radial_weight }
         });
         (atoms, edges)
     }

@@ -1,7 +1,8 @@
 use tch::{Tensor, nn};
 
-use super::{Dense, GemNetConfig, Init, ScaleFactor, linear, shape};
+use super::{Dense, GemNetConfig, Init, ScaleFactor, shape};
 use crate::batch::GraphTensors;
+use crate::native;
 
 /// Messages between atoms: `h_a = U B Σ_b rbf(d_ba) ⊗ D h_b` over up to 1000 neighbours.
 /// Source: GemNet-OC, arXiv:2204.02782, section 4.
@@ -30,11 +31,11 @@ impl PairInteraction {
         let index = &graph.atom_atom;
         let sent = self.down.forward(h);
         let (n, rbf, inner) = (graph.atoms, radial.size()[1], sent.size()[1]);
-        let rows = sent.index_select(0, &index.row_source).view([n, index.width, inner]);
+        let rows = native::gather(&sent, &index.row_source).view([n, index.width, inner]);
         let received = radial.bmm(&rows);
         shape!(received, [n, rbf, inner]);
         let weight = self.scale_rbf_sum.fold(&self.bilinear.weight);
-        let sum = linear(&received.view([n, rbf * inner]), &weight, None);
+        let sum = native::linear(&received.view([n, rbf * inner]), &weight);
         self.scale_rbf_sum.see(&sum, &sent);
         self.up.forward(&sum)
     }

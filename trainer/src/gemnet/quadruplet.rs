@@ -3,8 +3,9 @@ use std::f64::consts::FRAC_1_SQRT_2;
 use tch::{Tensor, nn};
 
 use super::bases::QuadrupletBasis;
-use super::{Dense, GemNetConfig, Init, ScaleFactor, linear, shape};
+use super::{Dense, GemNetConfig, Init, ScaleFactor, shape};
 use crate::batch::GraphTensors;
+use crate::native;
 
 /// Messages over chains `c→a←b←d`:
 /// `s_ca = B · Σ_b Σ_d sbf(d_ca, ∠cab, θ_cabd) ⊗ (C cbf(d_ba, ∠abd)) ⊙ D(σ(W m_db) ⊙ R rbf(d_db))`.
@@ -63,29 +64,37 @@ impl QuadrupletInteraction {
         let (q, z, edges) = (index.edges.source.size()[0], index.edges.width, index.receiving.size()[0]);
 
         // Gate and narrow on edges, then spread over the rows d→b of each quadruplet edge.
-        let m_db = self.dense_db.forward(m);
-        let gated = &m_db * basis.radial.matmul(&self.scale_rbf.fold(&self.mlp_rbf.weight).tr());
-        self.scale_rbf.see(&gated, &m_db);
-        let m_db = self.down.forward(&gated).index_select(0, &index.input_rows).view([q, k, c]);
+        let m_db = native::gather(&self.send(m, basis), &index.input_rows).view([q, k, c]);
         let m_dba = &m_db * basis.circular.matmul(&self.scale_cbf.fold(&self.mlp_cbf.weight).tr());
         self.scale_cbf.see(&m_dba.view([q * k, c]), &m_db.view([q * k, c]));
 
         // Σ_d of each (b→a, c→a), then Σ_b of each c→a.
         let over_d = basis.dihedral.bmm(&m_dba).view([q * k, s * c]);
-        let of_edges = over_d.index_select(0, &index.receiving_place).view([edges, z, s * c]);
+        let of_edges = native::gather(&over_d, &index.receiving_place).view([edges, z, s * c]);
         let over_b = basis.angle.bmm(&of_edges).view([edges, s * s, c]);
 
         // Only receiving edges have a message; all others would get exactly zero.
-        let received = basis.spherical.bmm(&over_b);
-        shape!(received, [edges, received.size()[1], c]);
         let weight = self.scale_sbf_sum.fold(&self.bilinear.weight);
-        let s_ca = linear(&received.view([edges, weight.size()[1]]), &weight, None);
+        let s_ca = native::bilinear(&basis.spherical, &over_b, &weight);
+        shape!(s_ca, [edges, weight.size()[0]]);
         self.scale_sbf_sum.see(&s_ca, &m_dba.view([q * k, c]));
         x.index_add(0, &index.receiving, &(self.up.forward(&s_ca) * FRAC_1_SQRT_2)).index_add(
             0,
             &index.receiving_reverse,
             &(self.up_reverse.forward(&s_ca) * FRAC_1_SQRT_2),
         )
+    }
+
+    /// `D(σ(W m) ⊙ R rbf)`: `[e, m]` to `[e, inner]`.
+    fn send(&self, m: &Tensor, basis: &QuadrupletBasis) -> Tensor {
+        let pre = self.dense_db.linear_part(m);
+        let radial_weight = self.scale_rbf.fold(&self.mlp_rbf.weight);
+        if self.scale_rbf.is_watched() {
+            let rows = native::activation(&pre);
+            self.scale_rbf.see(&(&rows * basis.radial.matmul(&radial_weight.tr())), &rows);
+        }
+        let gate = (&basis.radial, &radial_weight);
+        native::activation(&native::gated_linear(&pre, None, gate, &self.down.weight, true))
     }
 
     pub(crate) fn scale_factors(&self) -> [&ScaleFactor; 3] {

@@ -47,6 +47,11 @@ impl ScaleFactor {
         });
     }
 
+    /// Whether outputs are watched now.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.observed.borrow().is_some()
+    }
+
     /// Starts watching the outputs that the factor scales.
     pub fn observe(&self) {
         *self.observed.borrow_mut() = Some(Observed::default());

@@ -1,10 +1,9 @@
-use std::f64::consts::FRAC_1_SQRT_2;
-
 use tch::{Tensor, nn};
 
 use super::bases::TripletBasis;
-use super::{Dense, GemNetConfig, Init, ScaleFactor, linear, shape};
+use super::{Dense, GemNetConfig, Init, ScaleFactor, shape};
 use crate::batch::GraphTensors;
+use crate::native;
 
 /// Messages over pairs of edges that meet at an atom:
 /// `s_ca = B · Σ_b rad(d_ca)·Y(∠cab) ⊗ D(σ(W x_ba) ⊙ R rbf(d_ba))`, then `(U s_ca + U' s_ac) / √2` on edges or `U s_a`
@@ -58,10 +57,9 @@ impl TripletInteraction {
         graph: &GraphTensors,
     ) -> Tensor {
         let (n, k) = (graph.atoms, graph.main.width);
-        let sent = self.send(&self.dense_ba.forward(m), basis);
-        let rows = sent.index_select(0, &graph.main.rows).view([n, k, self.inner]);
-        let received = self.receive(&angles.bmm(&rows), basis, graph);
-        self.update(&self.combine(&received, &sent), graph)
+        let sent = self.send(m, None, basis);
+        let rows = native::gather(&sent, &graph.main.rows).view([n, k, self.inner]);
+        self.update(&self.receive(&angles.bmm(&rows), &sent, basis, graph), graph)
     }
 
     /// Atoms into edges: `h [n, a]` to `[e, m]`; `angles` is `[n, k, s, w]`.
@@ -73,12 +71,10 @@ impl TripletInteraction {
         graph: &GraphTensors,
     ) -> Tensor {
         let (n, k, w) = (graph.atoms, graph.main.width, graph.atom_edge.width);
-        let sender = self.dense_ba.forward(h).index_select(0, &graph.atom_edge.source);
-        let sent = self.send(&sender, basis);
-        let rows = sent.index_select(0, &graph.atom_edge.rows).view([n, w, self.inner]);
+        let sent = self.send(h, Some(&graph.atom_edge.source), basis);
+        let rows = native::gather(&sent, &graph.atom_edge.rows).view([n, w, self.inner]);
         let sums = angles.view([n, k * self.orders, w]).bmm(&rows);
-        let received = self.receive(&sums, basis, graph);
-        self.update(&self.combine(&received, &sent), graph)
+        self.update(&self.receive(&sums, &sent, basis, graph), graph)
     }
 
     /// Edges into atoms: `m [e, m]` to `[n, a]`; `angles` is `[n, k, s, w]`.
@@ -90,45 +86,47 @@ impl TripletInteraction {
         graph: &GraphTensors,
     ) -> Tensor {
         let (n, k, w) = (graph.atoms, graph.main.width, graph.atom_edge.width);
-        let sent = self.send(&self.dense_ba.forward(m), basis);
-        let rows = sent.index_select(0, &graph.main.rows).view([n, k, self.inner]);
+        let sent = self.send(m, None, basis);
+        let rows = native::gather(&sent, &graph.main.rows).view([n, k, self.inner]);
         // Both sums, over main edges and then over the atom's atom-edge edges, are matrix products.
         let sums = angles.view([n, k, self.orders * w]).transpose(1, 2).bmm(&rows);
-        let received = basis.circular.bmm(&sums);
-        self.up.forward(&self.combine(&received, &sent))
+        self.up.forward(&self.combine(&basis.circular, &sums, &sent))
     }
 
-    /// `D(x ⊙ R rbf)`: `[.., input]` to `[.., inner]`.
-    fn send(&self, x: &Tensor, basis: &TripletBasis) -> Tensor {
-        let gate = basis.radial.matmul(&self.scale_rbf.fold(&self.mlp_rbf.weight).tr());
-        let gated = x * gate;
-        self.scale_rbf.see(&gated, x);
-        self.down.forward(&gated)
+    /// `D(σ(W x)[index] ⊙ R rbf)`: `[.., input]` to `[.., inner]`.
+    fn send(&self, x: &Tensor, index: Option<&Tensor>, basis: &TripletBasis) -> Tensor {
+        let pre = self.dense_ba.linear_part(x);
+        let radial_weight = self.scale_rbf.fold(&self.mlp_rbf.weight);
+        if self.scale_rbf.is_watched() {
+            let rows = native::activation(&index.map_or(pre.shallow_clone(), |i| native::gather(&pre, i)));
+            self.scale_rbf.see(&(&rows * basis.radial.matmul(&radial_weight.tr())), &rows);
+        }
+        let gate = (&basis.radial, &radial_weight);
+        native::activation(&native::gated_linear(&pre, index, gate, &self.down.weight, true))
     }
 
-    /// `Σ_s rad_ca · sums_ca`: `[n, k·s, inner]` to `[e, cbf, inner]`.
-    fn receive(&self, sums: &Tensor, basis: &TripletBasis, graph: &GraphTensors) -> Tensor {
+    /// `B · Σ_s rad_ca · sums_ca`: `[n, k·s, inner]` to `[e, outer]`.
+    fn receive(&self, sums: &Tensor, sent: &Tensor, basis: &TripletBasis, graph: &GraphTensors) -> Tensor {
         let slots = graph.atoms * graph.main.width;
-        let of_edges = sums.view([slots, self.orders * self.inner]).index_select(0, &graph.main.place);
-        basis.circular.bmm(&of_edges.view([graph.edges(), self.orders, self.inner]))
+        let of_edges = native::gather(&sums.view([slots, self.orders * self.inner]), &graph.main.place);
+        let of_edges = of_edges.view([graph.edges(), self.orders, self.inner]);
+        self.combine(&basis.circular, &of_edges, sent)
     }
 
-    /// The bilinear layer: `[.., cbf, inner]` to `[.., outer]`.
-    fn combine(&self, received: &Tensor, sent: &Tensor) -> Tensor {
-        let size = received.size();
+    /// The bilinear layer: `[.., cbf, s]` and `[.., s, inner]` to `[.., outer]`.
+    fn combine(&self, circular: &Tensor, sums: &Tensor, sent: &Tensor) -> Tensor {
         let weight = self.scale_cbf_sum.fold(&self.bilinear.weight);
-        let sum = linear(&received.view([size[0], size[1] * size[2]]), &weight, None);
-        shape!(sum, [size[0], self.bilinear.weight.size()[0]]);
+        let sum = native::bilinear(circular, sums, &weight);
+        shape!(sum, [circular.size()[0], self.bilinear.weight.size()[0]]);
         self.scale_cbf_sum.see(&sum, sent);
         sum
     }
 
     /// Both directions of an edge share one update.
     fn update(&self, s: &Tensor, graph: &GraphTensors) -> Tensor {
-        let own = self.up.forward(s);
         match &self.up_reverse {
-            Some(up) => (own + up.forward(s).index_select(0, &graph.reverse)) * FRAC_1_SQRT_2,
-            None => own,
+            Some(up) => native::symmetric_sum(&self.up.linear_part(s), &up.linear_part(s), &graph.reverse),
+            None => self.up.forward(s),
         }
     }
 

@@ -1,7 +1,8 @@
 use tch::nn::Init as TchInit;
 use tch::{Tensor, nn};
 
-use crate::gemnet::{GemNetConfig, linear};
+use crate::gemnet::GemNetConfig;
+use crate::native;
 
 /// Five linear layers with the scaled activation between them; the last maps to one number and has no bias.
 ///
@@ -26,14 +27,15 @@ impl HeadMlp {
 
     /// `[i, units]` to `[i]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        let mut y = x.shallow_clone();
-        for (i, (weight, bias)) in self.layers.iter().enumerate() {
-            if i > 0 {
-                y = y.silu() * (1.0 / 0.6);
-            }
-            y = linear(&y, weight, bias.as_ref());
+        let mut y = None;
+        for (weight, bias) in &self.layers {
+            y = Some(match (y, bias) {
+                (Some(pre), bias) => native::activated_linear(&pre, weight, bias.as_ref()),
+                (None, Some(bias)) => native::linear(x, weight) + bias,
+                (None, None) => native::linear(x, weight),
+            });
         }
-        y.squeeze_dim(1)
+        y.unwrap_or_else(|| x.shallow_clone()).squeeze_dim(1)
     }
 }
 

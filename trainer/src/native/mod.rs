@@ -1,0 +1,29 @@
+//! Operations that tch lacks, in C++ on libtorch (`shim/`), behind safe functions.
+//!
+//! tch 0.26 has no custom autograd functions, no optimiser calls over all tensors and no operation counts. What the shim
+//! adds to the graph has derivatives of any order, works on every device and in every precision (quick loops for single
+//! precision on a CPU, libtorch's own operations elsewhere), and is compared with plain tch operations by tests.
+
+mod ffi;
+mod functions;
+mod optimizer;
+mod profile;
+
+pub use functions::{
+    activated_linear, activation, backward, bilinear, edge_sum, gated_linear, gated_sum, gather, half_sum,
+    linear, residual, scatter, symmetric_sum,
+};
+pub use optimizer::{AdamWFactors, AdamWStep, sum_of_squares};
+pub use profile::{Cost, Profile};
+
+/// Lets freed activations be used again instead of returning their pages to the system at every step.
+///
+/// To be called once, early: it changes how the C library allocates.
+pub fn keep_memory() {
+    ffi::keep_memory();
+}
+
+/// Name of the instruction set that the loops use: `portable`, `avx2` or `avx512`.
+pub fn instruction_set() -> String {
+    ffi::kernels()
+}
