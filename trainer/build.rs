@@ -21,7 +21,8 @@ fn main() {
 fn operators(lib: &Path, x86: bool) {
     let torch = lib.parent().unwrap_or(lib).join("include");
     let mut build = cc::Build::new();
-    build.cpp(true).std("c++20").opt_level(2).warnings(false).flag("-fopenmp");
+    // libtorch is built with NDEBUG, and some of its classes have other members without it.
+    build.cpp(true).std("c++20").opt_level(2).warnings(false).flag("-fopenmp").define("NDEBUG", None);
     build.include(torch.join("torch/csrc/api/include")).include(torch);
     if x86 {
         build.define("JMP_X86", None);
@@ -41,7 +42,7 @@ fn loops(x86: bool) {
     for (name, flags) in sets.into_iter().take(if x86 { 3 } else { 1 }) {
         let mut build = cc::Build::new();
         build.cpp(true).std("c++17").opt_level(3).define("KERNELS", name).file("shim/kernels.cpp");
-        for flag in ["-fno-math-errno", "-fno-trapping-math"].iter().chain(flags) {
+        for flag in ["-fno-math-errno", "-fno-trapping-math", "-Wno-psabi"].iter().chain(flags) {
             build.flag(flag);
         }
         build.compile(&format!("jmp_kernels_{name}"));

@@ -1,6 +1,7 @@
 #include "functions.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "kernels.h"
@@ -117,6 +118,40 @@ struct ProductFunction : Function<ProductFunction> {
 Tensor nt(const Tensor& a, const Tensor& b) { return ProductFunction::of(Product::NT, a, b); }
 Tensor nn(const Tensor& a, const Tensor& b) { return ProductFunction::of(Product::NN, a, b); }
 Tensor tn(const Tensor& a, const Tensor& b) { return ProductFunction::of(Product::TN, a, b); }
+
+// Products of many small matrices, any strides: libtorch's bmm spends most of its time between them.
+Tensor batched_values(const Tensor& a, const Tensor& b) {
+  RECORD_FUNCTION("jmp::batched", std::vector<c10::IValue>({a, b}));
+  // Large matrices are libtorch's business.
+  constexpr int64_t LARGE = 128 * 1024;
+  const int64_t count = a.size(0), m = a.size(1), k = a.size(2), n = b.size(2);
+  if (!quick(a) || m * k > LARGE || k * n > LARGE || k == 0) return a.bmm(b);
+  const Tensor c = at::empty({count, m, n}, a.options());
+  const float *ap = in(a), *bp = in(b);
+  float* cp = out(c);
+  const auto as = a.strides(), bs = b.strides();
+  at::parallel_for(0, count, std::max<int64_t>(1, 8 * GRAIN / std::max<int64_t>(m * k * n, 1)),
+                   [&](int64_t begin, int64_t end) {
+                     std::vector<float> scratch(k * 64);
+                     kernels().batched_product(end - begin, m, k, n, ap + begin * as[0], as.data(), bp + begin * bs[0],
+                                               bs.data(), cp + begin * m * n, scratch.data());
+                   });
+  return c;
+}
+
+struct Batched : Function<Batched> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& a, const Tensor& b) {
+    ctx->save_for_backward({a, b});
+    return batched_values(a, b);
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    const auto saved = ctx->get_saved_variables();
+    Tensor da, db;
+    if (ctx->needs_input_grad(0)) da = apply(grads[0], saved[1].transpose(1, 2));
+    if (ctx->needs_input_grad(1)) db = apply(saved[0].transpose(1, 2), grads[0]);
+    return {da, db};
+  }
+};
 
 // out[index[e]] += a[e] * b[e], b may be undefined. Threads share columns, so that sums have one order.
 Tensor scatter_values(const Tensor& a, const Tensor& b, const Tensor& index, int64_t rows) {
@@ -266,17 +301,17 @@ struct Bilinear : Function<Bilinear> {
   static Tensor flat(const Tensor& received) { return received.reshape({received.size(0), received.size(1) * received.size(2)}); }
   static Tensor forward(AutogradContext* ctx, const Tensor& circular, const Tensor& sums, const Tensor& weight) {
     ctx->save_for_backward({circular, sums, weight});
-    return product(Product::NT, flat(circular.bmm(sums)), weight);
+    return product(Product::NT, flat(batched_values(circular, sums)), weight);
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
     const Tensor &circular = saved[0], &sums = saved[1], &weight = saved[2], &g = grads[0];
     Tensor dcircular, dsums, dweight;
-    if (ctx->needs_input_grad(2)) dweight = tn(g, flat(circular.bmm(sums)));
+    if (ctx->needs_input_grad(2)) dweight = tn(g, flat(batched(circular, sums)));
     if (ctx->needs_input_grad(0) || ctx->needs_input_grad(1)) {
       const Tensor inner = nn(g, weight).view({circular.size(0), circular.size(1), sums.size(2)});
-      if (ctx->needs_input_grad(0)) dcircular = inner.bmm(sums.transpose(1, 2));
-      if (ctx->needs_input_grad(1)) dsums = circular.transpose(1, 2).bmm(inner);
+      if (ctx->needs_input_grad(0)) dcircular = batched(inner, sums.transpose(1, 2));
+      if (ctx->needs_input_grad(1)) dsums = batched(circular.transpose(1, 2), inner);
     }
     return {dcircular, dsums, dweight};
   }
@@ -373,6 +408,7 @@ Tensor gated_linear(const Tensor& pre, const Tensor& index, const Tensor& radial
 Tensor gated_sum(const Tensor& m, const Tensor& radial, const Tensor& radial_weight, const Tensor& target, int64_t rows) {
   return GatedSum::apply(m, radial, radial_weight, target, rows);
 }
+Tensor batched(const Tensor& a, const Tensor& b) { return Batched::apply(a, b); }
 Tensor bilinear(const Tensor& circular, const Tensor& sums, const Tensor& weight) {
   return Bilinear::apply(circular, sums, weight);
 }

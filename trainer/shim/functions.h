@@ -20,6 +20,8 @@ Tensor gated_linear(const Tensor& pre, const Tensor& index, const Tensor& radial
                     const Tensor& weight, bool activated);
 // sum over rows e with target[e] = a of m[e] * (radial Wr^T)[e]: [e, m] -> [rows, m]
 Tensor gated_sum(const Tensor& m, const Tensor& radial, const Tensor& radial_weight, const Tensor& target, int64_t rows);
+// a_i b_i for each i: [i, m, k], [i, k, n] -> [i, m, n]
+Tensor batched(const Tensor& a, const Tensor& b);
 // (circular x sums) W^T: [i, c, s], [i, s, d], [out, c*d] -> [i, out]
 Tensor bilinear(const Tensor& circular, const Tensor& sums, const Tensor& weight);
 // (x + sigma(pre)) / sqrt 2

@@ -99,6 +99,80 @@ void cross_product(int64_t n, const float* g, float* __restrict a, const float* 
   }
 }
 
+// Sixteen numbers; instruction sets with shorter registers use several.
+typedef float Sixteen __attribute__((vector_size(64)));
+
+inline Sixteen load(const float* x) {
+  Sixteen v;
+  std::memcpy(&v, x, sizeof v);
+  return v;
+}
+
+// Rows [0, ROWS) of a panel: columns [0, WIDTH) of a b, with b packed to rows of WIDTH. Sums stay in registers.
+template <int ROWS, int WIDTH>
+inline void panel(int64_t k, const float* a, int64_t row, int64_t column, const float* b, int64_t n, int64_t ldc, float* c) {
+  constexpr int VECTORS = WIDTH / 16;
+  Sixteen sum[ROWS][VECTORS];
+#pragma GCC unroll 16
+  for (int r = 0; r < ROWS; r++)
+#pragma GCC unroll 16
+    for (int v = 0; v < VECTORS; v++) sum[r][v] = Sixteen{};
+  for (int64_t i = 0; i < k; i++, a += column, b += WIDTH) {
+#pragma GCC unroll 16
+    for (int v = 0; v < VECTORS; v++) {
+      const Sixteen y = load(b + 16 * v);
+#pragma GCC unroll 16
+      for (int r = 0; r < ROWS; r++) sum[r][v] += a[r * row] * y;
+    }
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < ROWS; r++) {
+    if (n == WIDTH) {
+      std::memcpy(c + r * ldc, sum[r], sizeof sum[r]);
+    } else {
+      float whole[WIDTH];
+      std::memcpy(whole, sum[r], sizeof whole);
+      for (int64_t j = 0; j < n; j++) c[r * ldc + j] = whole[j];
+    }
+  }
+}
+
+template <int WIDTH>
+void columns(int64_t m, int64_t k, int64_t n, const float* a, const int64_t* as, const float* b, const int64_t* bs,
+             int64_t ldc, float* c, float* __restrict scratch) {
+  if (bs[2] == 1 && n == WIDTH) {
+    for (int64_t i = 0; i < k; i++) std::memcpy(scratch + i * WIDTH, b + i * bs[1], WIDTH * sizeof(float));
+  } else {
+    for (int64_t i = 0; i < k; i++) {
+      for (int64_t j = 0; j < n; j++) scratch[i * WIDTH + j] = b[i * bs[1] + j * bs[2]];
+      for (int64_t j = n; j < WIDTH; j++) scratch[i * WIDTH + j] = 0.0f;
+    }
+  }
+  constexpr int ROWS = 4;
+  int64_t r = 0;
+  for (; r + ROWS <= m; r += ROWS) panel<ROWS, WIDTH>(k, a + r * as[1], as[1], as[2], scratch, n, ldc, c + r * ldc);
+  for (; r < m; r++) panel<1, WIDTH>(k, a + r * as[1], as[1], as[2], scratch, n, ldc, c + r * ldc);
+}
+
+void batched_product(int64_t count, int64_t m, int64_t k, int64_t n, const float* a, const int64_t as[3], const float* b,
+                     const int64_t bs[3], float* c, float* scratch) {
+  constexpr int64_t PANEL = 64;
+  for (int64_t i = 0; i < count; i++) {
+    const float *ai = a + i * as[0], *bi = b + i * bs[0];
+    float* ci = c + i * m * n;
+    for (int64_t j = 0; j < n; j += PANEL) {
+      const int64_t width = n - j < PANEL ? n - j : PANEL;
+      const float* bj = bi + j * bs[2];
+      if (width <= 16)
+        columns<16>(m, k, width, ai, as, bj, bs, n, ci + j, scratch);
+      else if (width <= 32)
+        columns<32>(m, k, width, ai, as, bj, bs, n, ci + j, scratch);
+      else
+        columns<64>(m, k, width, ai, as, bj, bs, n, ci + j, scratch);
+    }
+  }
+}
+
 double sum_of_squares(int64_t n, const float* x) {
   constexpr int64_t LANES = 16, BLOCK = 4096;
   double total = 0.0;
@@ -144,6 +218,6 @@ void adamw(int64_t n, const AdamWRule& rule, float* p, const float* g, float* m,
 #define NAME(name) TEXT(name)
 extern const Kernels KERNELS;
 const Kernels KERNELS = {NAME(KERNELS), activation, residual,      sum,           activated_sum,
-                         gate_backward, add_product, cross_product, sum_of_squares, adamw};
+                         gate_backward, add_product, cross_product, batched_product, sum_of_squares, adamw};
 
 }  // namespace jmp

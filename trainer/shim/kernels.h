@@ -34,6 +34,9 @@ struct Kernels {
   void (*add_product)(int64_t n, const float* a, const float* b, float* out);
   // ga = g * a, gb = g * b, both in place of a and b exchanged: a <- g * b, b <- g * a
   void (*cross_product)(int64_t n, const float* g, float* a, const float* b, float* gb);
+  // c_i = a_i b_i for `count` small matrices [m, k] and [k, n] with any strides; c is contiguous. `scratch` holds k * 64.
+  void (*batched_product)(int64_t count, int64_t m, int64_t k, int64_t n, const float* a, const int64_t a_strides[3],
+                          const float* b, const int64_t b_strides[3], float* c, float* scratch);
   double (*sum_of_squares)(int64_t n, const float* x);
   // average may be null
   void (*adamw)(int64_t n, const AdamWRule& rule, float* p, const float* g, float* m, float* v, float* average);

@@ -68,6 +68,9 @@ void* jmp_gated_linear(const void* pre, const void* index, const void* radial, c
 void* jmp_gated_sum(const void* m, const void* radial, const void* radial_weight, const void* target, int64_t rows) {
   return made([&] { return jmp::gated_sum(of(m), of(radial), of(radial_weight), of(target), rows); });
 }
+void* jmp_batched(const void* a, const void* b) {
+  return made([&] { return jmp::batched(of(a), of(b)); });
+}
 void* jmp_bilinear(const void* circular, const void* sums, const void* weight) {
   return made([&] { return jmp::bilinear(of(circular), of(sums), of(weight)); });
 }

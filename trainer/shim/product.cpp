@@ -8,24 +8,25 @@ namespace {
 using at::Tensor;
 
 // Smallest number of rows, and of a weight's columns and rows, from which oneDNN's product is the quicker one.
-constexpr int64_t MANY = 256;
-constexpr int64_t WIDE = 64;
-// oneDNN is slow for the weight's gradient where the number of rows has a large prime factor: it gets a multiple of this.
-constexpr int64_t BLOCK = 32;
+constexpr int64_t MANY = 64;
+constexpr int64_t WIDE = 16;
+// oneDNN is slower for the weight's gradient where the number of rows is no multiple of this.
+constexpr int64_t BLOCK = 4;
 // A dilation means nothing to a kernel of one pixel; without it libtorch leaves oneDNN out on a single thread.
 constexpr int64_t DILATION = 2;
 
 // libtorch's products call MKL, which keeps to AVX2 on processors that are not Intel's. oneDNN uses AVX-512 on all of them
 // and is about twice as fast there; libtorch reaches it in single precision through convolutions alone. A row of x is a
-// pixel's channels, so the product is a convolution with a kernel of one pixel over an image of i pixels, channels last.
+// pixel's channels, so the product is a convolution with a kernel of one pixel over an image that is i pixels wide (a
+// high one is slower), channels last.
 bool suits(const Tensor& rows, int64_t a, int64_t b) {
   return rows.size(0) >= MANY && a >= WIDE && b >= WIDE && rows.device().is_cpu() && rows.scalar_type() == at::kFloat &&
          at::globalContext().userEnabledMkldnn() && at::hasMKLDNN();
 }
 
-Tensor image(const Tensor& x) { return x.contiguous().view({1, x.size(0), 1, x.size(1)}).permute({0, 3, 1, 2}); }
+Tensor image(const Tensor& x) { return x.contiguous().view({1, 1, x.size(0), x.size(1)}).permute({0, 3, 1, 2}); }
 Tensor rows_of(const Tensor& image) {
-  return image.permute({0, 2, 3, 1}).reshape({image.size(2), image.size(1)});
+  return image.permute({0, 2, 3, 1}).reshape({image.size(3), image.size(1)});
 }
 Tensor kernel(const Tensor& weight) { return weight.contiguous().view({weight.size(0), weight.size(1), 1, 1}); }
 
@@ -43,7 +44,7 @@ Tensor forward(const Tensor& x, const Tensor& weight) {
 Tensor input_gradient(const Tensor& g, const Tensor& weight) {
   if (!suits(g, weight.size(0), weight.size(1))) return at::mm(g, weight);
   // The convolution's own input is asked for its shape only.
-  const Tensor input = at::empty({1, g.size(0), 1, weight.size(1)}, g.options()).permute({0, 3, 1, 2});
+  const Tensor input = at::empty({1, 1, g.size(0), weight.size(1)}, g.options()).permute({0, 3, 1, 2});
   return rows_of(backward(image(g), input, kernel(weight), {true, false, false}));
 }
 

@@ -17,6 +17,7 @@ struct Cost {
 };
 
 struct Frame {
+  std::string name;
   std::chrono::steady_clock::time_point begin;
   double inside = 0.0;
 };
@@ -35,8 +36,8 @@ int64_t size(const c10::IValue& value, int64_t dim) {
 // Multiplications and additions of the products that libtorch itself runs; everything else counts as none.
 double flop_of(const char* name, c10::ArrayRef<const c10::IValue> in) {
   const std::string op = name;
-  if (op == "aten::mm" || op == "aten::bmm") {
-    const double batch = op == "aten::bmm" ? static_cast<double>(size(in[0], 0)) : 1.0;
+  if (op == "aten::mm" || op == "aten::bmm" || op == "jmp::batched") {
+    const double batch = op != "aten::mm" ? static_cast<double>(size(in[0], 0)) : 1.0;
     return 2.0 * batch * size(in[0], -2) * size(in[0], -1) * size(in[1], -1);
   }
   if (op == "aten::addmm" || op == "aten::addmm_" || op == "aten::baddbmm" || op == "aten::baddbmm_") {
@@ -54,24 +55,39 @@ double flop_of(const char* name, c10::ArrayRef<const c10::IValue> in) {
   return 0.0;
 }
 
+// Products are told apart by their shapes.
+std::string name_of(const at::RecordFunction& function, double flop) {
+  std::string name = function.name();
+  if (flop == 0.0) return name;
+  for (const auto& value : function.inputs()) {
+    if (!value.isTensor() || !value.toTensor().defined()) continue;
+    name += name.back() == ']' ? " x [" : " [";
+    const auto sizes = value.toTensor().sizes();
+    for (size_t i = 0; i < sizes.size(); i++) name += (i ? "," : "") + std::to_string(sizes[i]);
+    name += "]";
+  }
+  return name;
+}
+
 std::unique_ptr<at::ObserverContext> enter(const at::RecordFunction& function) {
   const double flop = function.inputs().empty() ? 0.0 : flop_of(function.name(), function.inputs());
+  const std::string name = name_of(function, flop);
   if (flop > 0.0) {
     const std::lock_guard<std::mutex> lock(guard);
-    costs[function.name()].flop += flop;
+    costs[name].flop += flop;
   }
-  stack.push_back({std::chrono::steady_clock::now(), 0.0});
+  stack.push_back({name, std::chrono::steady_clock::now(), 0.0});
   return nullptr;
 }
 
-void leave(const at::RecordFunction& function, at::ObserverContext*) {
+void leave(const at::RecordFunction&, at::ObserverContext*) {
   if (stack.empty()) return;
   const Frame frame = stack.back();
   stack.pop_back();
   const double whole = std::chrono::duration<double>(std::chrono::steady_clock::now() - frame.begin).count();
   if (!stack.empty()) stack.back().inside += whole;
   const std::lock_guard<std::mutex> lock(guard);
-  Cost& cost = costs[function.name()];
+  Cost& cost = costs[frame.name];
   cost.calls += 1;
   cost.seconds += whole - frame.inside;
 }

@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::parameters::{Parameters, norm};
-
 /// Added to the norm before dividing by it, as PyTorch does.
 const NORM_EPS: f64 = 1e-6;
 
@@ -19,52 +17,40 @@ pub enum Clip {
     None,
 }
 
+/// What clipping does to each element of a gradient: it is multiplied, then cut.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Bound {
+    /// Multiplies the gradient; 1 leaves it as it is.
+    pub scale: f64,
+    /// Cuts every element to ± this.
+    pub limit: Option<f64>,
+}
+
 impl Clip {
-    /// Clips in place and returns the total norm before.
-    pub fn apply(self, parameters: &mut Parameters) -> f64 {
-        let total = norm(parameters.gradients());
-        let mut gradients = parameters.gradients().shallow_clone();
-        match self {
-            Self::Norm(limit) => {
-                let factor = limit / (total + NORM_EPS);
-                if factor < 1.0 {
-                    let _ = gradients.g_mul_scalar_(factor);
-                }
-            }
-            Self::Value(limit) => {
-                let _ = gradients.clamp_(-limit, limit);
-            }
-            Self::None => {}
-        }
-        total
+    /// The bound for a gradient whose total L2 norm is `norm`.
+    pub fn bound(self, norm: f64) -> Bound {
+        let scale = match self {
+            Self::Norm(limit) => (limit / (norm + NORM_EPS)).min(1.0),
+            Self::Value(_) | Self::None => 1.0,
+        };
+        Bound { scale, limit: if let Self::Value(limit) = self { Some(limit) } else { None } }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tch::{Device, Kind, nn};
-
-    fn gradients(values: &[f32], clip: Clip) -> (f64, Vec<f32>) {
-        let store = nn::VarStore::new(Device::Cpu);
-        let x = store.root().zeros("x", &[values.len() as i64]);
-        let mut parameters = Parameters::flatten(&store, 1, |_| 0).unwrap();
-        parameters.zero_gradients();
-        (x * tch::Tensor::from_slice(values)).sum(Kind::Float).backward();
-        let total = clip.apply(&mut parameters);
-        (total, Vec::try_from(parameters.gradients()).unwrap())
-    }
 
     #[test]
     fn by_norm_keeps_the_direction() {
-        let (total, clipped) = gradients(&[3.0, -4.0], Clip::Norm(1.0));
-        assert_eq!(total, 5.0);
-        assert!((clipped[0] - 0.6).abs() < 1e-6 && (clipped[1] + 0.8).abs() < 1e-6);
-        assert_eq!(gradients(&[0.3, -0.4], Clip::Norm(1.0)).1, [0.3, -0.4]);
+        let Bound { scale, limit } = Clip::Norm(1.0).bound(5.0);
+        assert!((scale - 0.2).abs() < 1e-6 && limit.is_none());
+        assert_eq!(Clip::Norm(1.0).bound(0.5).scale, 1.0);
     }
 
     #[test]
-    fn by_value_keeps_small_elements() {
-        assert_eq!(gradients(&[3.0, -4.0, 0.5], Clip::Value(1.0)).1, [1.0, -1.0, 0.5]);
+    fn by_value_cuts_elements() {
+        assert_eq!(Clip::Value(1.0).bound(5.0), Bound { scale: 1.0, limit: Some(1.0) });
+        assert_eq!(Clip::None.bound(5.0), Bound { scale: 1.0, limit: None });
     }
 }

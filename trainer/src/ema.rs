@@ -2,7 +2,7 @@
 
 use tch::{Tensor, no_grad};
 
-use crate::parameters::{Parameters, chunks, slice};
+use crate::parameters::Parameters;
 
 /// `average ← decay·average + (1 − decay)·weights` after each optimiser step.
 ///
@@ -19,12 +19,9 @@ impl Ema {
         Self { decay, average: no_grad(|| parameters.values().copy()) }
     }
 
-    /// Takes in the weights after an optimiser step.
-    pub fn update(&mut self, parameters: &Parameters) {
-        for piece in chunks(0..parameters.len()) {
-            let mut average = slice(&self.average, &piece);
-            let _ = no_grad(|| average.lerp_(&slice(parameters.values(), &piece), 1.0 - self.decay));
-        }
+    /// Share of the old average that each step keeps.
+    pub fn decay(&self) -> f64 {
+        self.decay
     }
 
     /// The average, `[p]`.
@@ -46,19 +43,33 @@ impl Ema {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tch::{Device, nn};
+    use crate::clip::Clip;
+    use crate::optim::{AdamW, AdamWRule};
+    use tch::{Device, Kind, nn};
+
+    /// Weights and average after a step that moves the weights from 0 to −1, in the given precision.
+    fn after_a_step(kind: Kind) -> (f64, f64, f64) {
+        let mut store = nn::VarStore::new(Device::Cpu);
+        store.set_kind(kind);
+        let x = store.root().zeros("x", &[2]);
+        let mut parameters = Parameters::flatten(&store, 1, |_| 0).unwrap();
+        let ema = Ema::new(0.9, &parameters);
+        let rule = AdamWRule { betas: (0.9, 0.95), eps: 0.0, weight_decay: 0.0 };
+        let mut optimizer = AdamW::new(rule, &parameters);
+        parameters.zero_gradients();
+        x.sum(kind).backward();
+        optimizer.step(&mut parameters, &[1.0], Clip::None.bound(1.0), Some(&ema)).unwrap();
+        let moved = x.double_value(&[0]);
+        let inside = ema.with_average(&mut parameters, || x.double_value(&[0]));
+        (moved, inside, x.double_value(&[0]))
+    }
 
     #[test]
     fn the_first_step_already_moves_it_and_the_weights_come_back() {
-        let mut store = nn::VarStore::new(Device::Cpu);
-        let x = store.root().zeros("x", &[2]);
-        store.double();
-        let mut parameters = Parameters::flatten(&store, 1, |_| 0).unwrap();
-        let mut ema = Ema::new(0.9, &parameters);
-        let _ = no_grad(|| parameters.values().shallow_clone().fill_(1.0));
-        ema.update(&parameters);
-        let inside = ema.with_average(&mut parameters, || x.double_value(&[0]));
-        assert!((inside - 0.1).abs() < 1e-15);
-        assert_eq!(x.double_value(&[0]), 1.0);
+        for kind in [Kind::Double, Kind::Float] {
+            let (moved, inside, back) = after_a_step(kind);
+            assert!((moved + 1.0).abs() < 1e-6 && (inside + 0.1).abs() < 1e-6, "{kind:?} {moved} {inside}");
+            assert_eq!(back, moved);
+        }
     }
 }

@@ -1,18 +1,20 @@
 //! The training step: one global batch in, better weights out.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use shards::batch::HostBatch;
 use thiserror::Error;
 
 use crate::checkpoint::{Info, State, TaskRecord};
 use crate::clip::Clip;
-use crate::config::Config;
+use crate::config::sections::{LossSection, OptimizerSection};
 use crate::ema::Ema;
 use crate::loss::{Loss, LossCounts, TaskSums};
+use crate::native;
 use crate::network::Network;
 use crate::optim::{AdamW, AdamWRule};
-use crate::parameters::{ParameterError, Parameters};
+use crate::parameters::{ParameterError, Parameters, norm};
 use crate::prediction::HostPrediction;
 use crate::schedule::{Position, Schedule};
 
@@ -52,6 +54,32 @@ pub struct StepReport {
     pub lrs: Vec<f64>,
     /// Structures of the global batch.
     pub structures: u64,
+    /// What took how long.
+    pub times: StepTimes,
+}
+
+/// Parts of a step, s; on a GPU the time to ask for the work, not to do it.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct StepTimes {
+    /// From host arrays to tensors.
+    pub batch: f64,
+    /// Predictions and loss.
+    pub forward: f64,
+    /// Gradients.
+    pub backward: f64,
+    /// Clipping, AdamW and the average.
+    pub optimizer: f64,
+}
+
+/// How a learner learns.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules<'a> {
+    /// AdamW, clipping, average.
+    pub optimizer: &'a OptimizerSection,
+    /// The loss.
+    pub loss: LossSection,
+    /// Seed of dropout.
+    pub seed: u64,
 }
 
 /// A network and everything that makes it better.
@@ -72,7 +100,7 @@ pub struct Learner {
 impl Learner {
     /// A learner before its first step. `group` gives each parameter its place in the schedule's groups.
     pub fn new(
-        config: &Config,
+        rules: Rules,
         tasks: &[TaskRecord],
         network: Network,
         schedule: Schedule,
@@ -81,7 +109,7 @@ impl Learner {
         let position = Position { step: 0, samples: 0 };
         let groups = schedule.lrs(position).len();
         let parameters = Parameters::flatten(network.store(), groups, group)?;
-        let optimizer = &config.optimizer;
+        let optimizer = rules.optimizer;
         let rule = AdamWRule {
             betas: (optimizer.betas.0.get(), optimizer.betas.1.get()),
             eps: optimizer.eps.get(),
@@ -92,9 +120,9 @@ impl Learner {
         Ok(Self {
             optimizer: AdamW::new(rule, &parameters),
             ema: optimizer.ema.map(|decay| Ema::new(decay.get(), &parameters)),
-            loss: Loss::new(config.loss, &energy, &forces, parameters.values()),
+            loss: Loss::new(rules.loss, &energy, &forces, parameters.values()),
             clip: optimizer.clip,
-            seed: config.run.seed,
+            seed: rules.seed,
             divisors: network.gradient_divisors(),
             network,
             parameters,
@@ -112,29 +140,34 @@ impl Learner {
 
         let mut counts = LossCounts::default();
         micro_batches.iter().for_each(|batch| counts.add(self.loss.counts(batch)));
+        let (mut times, mut clock) = (StepTimes::default(), Clock::start());
         self.parameters.zero_gradients();
+        clock.lap(&mut times.optimizer);
         let (mut loss, mut tasks) = (0.0, TaskSums::default());
         for host in micro_batches {
             let batch = self.network.batch(host);
+            clock.lap(&mut times.batch);
             let prediction = self.network.forward(&batch, true);
             let terms = self.loss.of(&prediction, &batch, &host.task, counts);
-            terms.total.f_backward()?;
+            drop(prediction);
+            clock.lap(&mut times.forward);
+            // Of the parameters alone: gradient forces make positions leaves, too.
+            native::backward(&terms.total, self.parameters.tensors())?;
             loss += terms.total.double_value(&[]);
             tasks.add(&terms.task_sums());
+            clock.lap(&mut times.backward);
         }
         let finite = |what, value: f64| check_finite(at.step, what, value, micro_batches);
         finite("loss", loss)?;
         self.parameters.divide_shared(|name| self.divisors.get(name).copied());
-        let gradient_norm = self.clip.apply(&mut self.parameters);
+        let gradient_norm = norm(self.parameters.gradients());
         finite("gradient's norm", gradient_norm)?;
-        self.optimizer.step(&mut self.parameters, &lrs);
-        if let Some(ema) = &mut self.ema {
-            ema.update(&self.parameters);
-        }
+        self.optimizer.step(&mut self.parameters, &lrs, self.clip.bound(gradient_norm), self.ema.as_ref())?;
+        clock.lap(&mut times.optimizer);
 
         let structures = micro_batches.iter().map(|b| b.structures() as u64).sum();
         self.position = Position { step: at.step + 1, samples: at.samples + structures };
-        Ok(StepReport { at, loss, tasks, gradient_norm, lrs, structures })
+        Ok(StepReport { at, loss, tasks, gradient_norm, lrs, structures, times })
     }
 
     /// Runs `work` on the network with the averaged weights, or the weights where no average is kept.
@@ -212,6 +245,21 @@ impl Learner {
 /// Predictions for a batch on the host, without anything left to differentiate.
 pub fn predict(network: &Network, host: &HostBatch) -> Result<HostPrediction, tch::TchError> {
     network.forward(&network.batch(host), false).to_host()
+}
+
+/// Adds the time between laps to parts of a step.
+struct Clock(Instant);
+
+impl Clock {
+    fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    fn lap(&mut self, part: &mut f64) {
+        let now = Instant::now();
+        *part += (now - self.0).as_secs_f64();
+        self.0 = now;
+    }
 }
 
 fn check_finite(step: u64, what: &'static str, value: f64, batches: &[HostBatch]) -> Result<(), StepError> {

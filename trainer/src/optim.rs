@@ -1,8 +1,11 @@
 //! AdamW on the flat parameter buffer, with a state that can be saved and restored to the bit.
 
 use serde::{Deserialize, Serialize};
-use tch::{Tensor, no_grad};
+use tch::{TchError, Tensor, no_grad};
 
+use crate::clip::Bound;
+use crate::ema::Ema;
+use crate::native::{AdamWFactors, AdamWStep};
 use crate::parameters::{Parameters, chunks, slice};
 
 /// Settings of AdamW (Loshchilov & Hutter, arXiv:1711.05101).
@@ -41,37 +44,79 @@ impl AdamW {
         (&self.first, &self.second)
     }
 
-    /// One step with the gradients as they are; `lrs` holds one learning rate per parameter group.
-    pub fn step(&mut self, parameters: &mut Parameters, lrs: &[f64]) {
+    /// One step with the gradients as `bound` makes them, and of the average with it; `lrs` holds one learning rate per
+    /// parameter group.
+    ///
+    /// # Errors
+    /// libtorch's own.
+    pub fn step(
+        &mut self,
+        parameters: &mut Parameters,
+        lrs: &[f64],
+        bound: Bound,
+        ema: Option<&Ema>,
+    ) -> Result<(), TchError> {
         self.steps += 1;
-        let groups = parameters.groups().to_vec();
-        for (group, lr) in groups.into_iter().zip(lrs) {
-            for piece in chunks(group) {
-                let [value, gradient, first, second] =
-                    [parameters.values(), parameters.gradients(), &self.first, &self.second]
-                        .map(|flat| slice(flat, &piece));
-                no_grad(|| self.update(value, &gradient, first, second, *lr));
+        let flat = [parameters.values(), parameters.gradients(), &self.first, &self.second];
+        let at_once = flat.into_iter().chain(ema.map(Ema::average)).all(AdamWStep::suits);
+        for (group, lr) in parameters.groups().iter().zip(lrs) {
+            let factors = self.factors(*lr, bound, ema);
+            if at_once {
+                let average = ema.map(|ema| slice(ema.average(), group));
+                let [p, g, m, v] = flat.map(|flat| slice(flat, group));
+                AdamWStep::new(&factors).apply([&p, &g, &m, &v], average.as_ref())?;
+                continue;
+            }
+            for piece in chunks(group.clone()) {
+                let average = ema.map(|ema| slice(ema.average(), &piece));
+                no_grad(|| update(flat.map(|flat| slice(flat, &piece)), average, &factors));
             }
         }
+        Ok(())
     }
 
-    /// `p ← p(1 − lr·wd)`, then `p ← p − lr·m̂/(√v̂ + ε)`.
-    fn update(&self, mut value: Tensor, gradient: &Tensor, mut first: Tensor, mut second: Tensor, lr: f64) {
+    fn factors(&self, lr: f64, bound: Bound, ema: Option<&Ema>) -> AdamWFactors {
         let AdamWRule { betas: (b1, b2), eps, weight_decay } = self.rule;
         let correction = |beta: f64| 1.0 - beta.powf(self.steps as f64);
-        let _ = value.g_mul_scalar_(1.0 - lr * weight_decay);
-        let _ = first.lerp_(gradient, 1.0 - b1);
-        let _ = second.lerp_(&gradient.square(), 1.0 - b2);
-        let mut root = second.sqrt();
-        let _ = root.g_div_scalar_(correction(b2).sqrt()).g_add_scalar_(eps);
-        let mut change = first.divide(&root);
-        let _ = value.g_sub_(&change.g_mul_scalar_(lr / correction(b1)));
+        AdamWFactors {
+            decay: 1.0 - lr * weight_decay,
+            rates: (1.0 - b1, 1.0 - b2),
+            step: lr / correction(b1),
+            correction: correction(b2).sqrt(),
+            eps,
+            gradient_scale: bound.scale,
+            limit: bound.limit,
+            average: ema.map_or(0.0, |ema| 1.0 - ema.decay()),
+        }
+    }
+}
+
+/// `p ← p(1 − lr·wd)`, then `p ← p − lr·m̂/(√v̂ + ε)`, by tch's operations.
+fn update(
+    [mut value, gradient, mut first, mut second]: [Tensor; 4],
+    average: Option<Tensor>,
+    factors: &AdamWFactors,
+) {
+    let mut gradient = gradient * factors.gradient_scale;
+    if let Some(limit) = factors.limit {
+        let _ = gradient.clamp_(-limit, limit);
+    }
+    let _ = value.g_mul_scalar_(factors.decay);
+    let _ = first.lerp_(&gradient, factors.rates.0);
+    let _ = second.lerp_(&gradient.square(), factors.rates.1);
+    let mut root = second.sqrt();
+    let _ = root.g_div_scalar_(factors.correction).g_add_scalar_(factors.eps);
+    let mut change = first.divide(&root);
+    let _ = value.g_sub_(&change.g_mul_scalar_(factors.step));
+    if let Some(mut average) = average {
+        let _ = average.lerp_(&value, factors.average);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clip::Clip;
     use tch::{Device, Kind, nn};
 
     /// The update rule in scalar arithmetic, written from the paper.
@@ -99,7 +144,7 @@ mod tests {
         for g in gradients {
             parameters.zero_gradients();
             (&a * g).sum(Kind::Double).backward();
-            optimizer.step(&mut parameters, &[1e-2, 3e-3]);
+            optimizer.step(&mut parameters, &[1e-2, 3e-3], Clip::None.bound(0.0), None).unwrap();
         }
         assert!((a.double_value(&[0]) - by_hand(&gradients, rule, 1e-2)).abs() < 1e-14);
         // No gradient at all: weight decay alone.

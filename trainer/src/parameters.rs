@@ -10,6 +10,8 @@ use std::ops::Range;
 use tch::{Device, Kind, Tensor, nn, no_grad};
 use thiserror::Error;
 
+use crate::native;
+
 /// Elements worked on at once: long enough to use all threads, short enough for temporaries to stay in the cache.
 const CHUNK: i64 = 1 << 18;
 
@@ -124,6 +126,11 @@ impl Parameters {
         &self.gradients
     }
 
+    /// The tensors themselves, in the order of [`Self::entries`].
+    pub fn tensors(&self) -> &[Tensor] {
+        &self.tensors
+    }
+
     /// Number of elements `p`.
     pub fn len(&self) -> i64 {
         self.values.size()[0]
@@ -217,6 +224,9 @@ pub fn chunks(range: Range<i64>) -> impl Iterator<Item = Range<i64>> {
 
 /// L2 norm of a flat buffer, added up in double precision.
 pub fn norm(flat: &Tensor) -> f64 {
+    if let Some(squares) = native::sum_of_squares(flat) {
+        return squares.sqrt();
+    }
     let squares: Vec<Tensor> = chunks(0..flat.size()[0])
         .map(|piece| slice(flat, &piece).norm().to_kind(Kind::Double).square())
         .collect();

@@ -11,9 +11,9 @@ use tch::{Device, Kind};
 use crate::checkpoint::{self, CheckpointError, Info, State, TaskRecord};
 use crate::config::model::ScaleFactors;
 use crate::config::sections::Precision;
-use crate::config::{Config, ForceMode, differences};
+use crate::config::{Config, ForceMode, StepConfig, differences};
 use crate::data::stream_config;
-use crate::learner::Learner;
+use crate::learner::{Learner, Rules};
 use crate::network::{HeadLayout, Network};
 use crate::parameters;
 use crate::plan::{RunPlan, group_of};
@@ -47,11 +47,24 @@ pub fn device(config: &Config) -> anyhow::Result<Device> {
 /// An empty network for the tasks of a configuration.
 pub fn network(config: &Config, device: Device) -> Network {
     let modes: Vec<ForceMode> = config.tasks.iter().map(|t| t.forces).collect();
-    let kind = match config.run.precision {
+    let heads = HeadLayout::of(config.kind, &modes);
+    Network::new(&config.model, heads, config.run.seed, kind_of(config.run.precision), device)
+}
+
+/// The network of a step's benchmark.
+pub fn step_network(config: &StepConfig) -> Network {
+    let heads = match config.forces {
+        ForceMode::Direct => HeadLayout::Joint(config.tasks.get() as usize),
+        forces => HeadLayout::Single(forces),
+    };
+    Network::new(&config.model, heads, 0, kind_of(config.precision), Device::Cpu)
+}
+
+fn kind_of(precision: Precision) -> Kind {
+    match precision {
         Precision::F32 => Kind::Float,
         Precision::F64 => Kind::Double,
-    };
-    Network::new(&config.model, HeadLayout::of(config.kind, &modes), config.run.seed, kind, device)
+    }
 }
 
 /// A learner ready for its next step, and what the run remembers.
@@ -70,7 +83,8 @@ pub fn learner(
     }
     let records: Vec<TaskRecord> = tasks.iter().map(|t| t.record.clone()).collect();
     let schedule = plan.schedule(config);
-    let mut learner = Learner::new(config, &records, network, schedule, |name| group_of(config, name))?;
+    let rules = Rules { optimizer: &config.optimizer, loss: config.loss, seed: config.run.seed };
+    let mut learner = Learner::new(rules, &records, network, schedule, |name| group_of(config, name))?;
     let mut memory = Memory::default();
     if let Start::Resume(run) = start {
         memory = resume(config, tasks, &mut learner, run)?;

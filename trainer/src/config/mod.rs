@@ -7,6 +7,7 @@ pub mod number;
 mod pretrain;
 pub mod sections;
 mod source;
+mod step;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use difference::differences;
 pub use source::{ConfigError, Source};
+pub use step::StepConfig;
 
 use self::model::ModelSection;
 use self::sections::{

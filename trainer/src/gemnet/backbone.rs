@@ -79,11 +79,11 @@ impl GlobalOutput {
     }
 }
 
-fn add(sum: Option<Tensor>, part: Tensor) -> Option<Tensor> {
-    Some(match sum {
+fn add(sum: Option<Tensor>, part: Tensor) -> Tensor {
+    match sum {
         Some(sum) => sum + part,
         None => part,
-    })
+    }
 }
 
 impl Backbone {
@@ -154,9 +154,9 @@ impl Backbone {
                 watch(Stage::Block(i - 1), &h, &m);
             }
             let (atoms, edges) = output.forward((&h, &m), &basis.output, graph, outputs, dropout);
-            energy = add(energy, self.energy.part(&atoms, i));
+            energy = Some(add(energy, self.energy.part(&atoms, i)));
             if let (Some(global), Some(edges)) = (&self.forces, edges) {
-                forces = add(forces, global.gated_part(&edges, &basis.output, i));
+                forces = Some(add(forces, global.gated_part(&edges, &basis.output, i)));
             }
         }
         // The global energy output never has dropout (as the reference).

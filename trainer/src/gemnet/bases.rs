@@ -5,6 +5,7 @@ use super::geometry::Geometry;
 use super::radial::RadialBasis;
 use super::{Dense, GemNetConfig, Init, shape};
 use crate::batch::GraphTensors;
+use crate::native;
 
 /// Embedding of radial functions times angular functions: a weight `[r, s, c]` read as `[r, c, s]`.
 ///
@@ -189,7 +190,7 @@ impl Bases {
         // d→b→a: the middle edge's distance and the angle at b.
         let angle = harmonics(&geometry.middle_input.to_kind(kind), &index.input_mask, s, 1);
         let middle = circular.forward(&self.radial.forward(&geometry.quadruplet));
-        let circular = middle.bmm(&angle).transpose(1, 2);
+        let circular = native::batched(&middle, &angle).transpose(1, 2);
         shape!(circular, [q, k, self.mlp_cbf_tint.embedding]);
         let angle = harmonics(&geometry.output_middle.to_kind(kind), &index.receiving_mask, s, 1);
         let dihedral = harmonics(&geometry.dihedral.to_kind(kind), &index.chain_mask, s, 2);

@@ -32,7 +32,7 @@ impl PairInteraction {
         let sent = self.down.forward(h);
         let (n, rbf, inner) = (graph.atoms, radial.size()[1], sent.size()[1]);
         let rows = native::gather(&sent, &index.row_source).view([n, index.width, inner]);
-        let received = radial.bmm(&rows);
+        let received = native::batched(radial, &rows);
         shape!(received, [n, rbf, inner]);
         let weight = self.scale_rbf_sum.fold(&self.bilinear.weight);
         let sum = native::linear(&received.view([n, rbf * inner]), &weight);

@@ -69,9 +69,9 @@ impl QuadrupletInteraction {
         self.scale_cbf.see(&m_dba.view([q * k, c]), &m_db.view([q * k, c]));
 
         // Σ_d of each (b→a, c→a), then Σ_b of each c→a.
-        let over_d = basis.dihedral.bmm(&m_dba).view([q * k, s * c]);
+        let over_d = native::batched(&basis.dihedral, &m_dba).view([q * k, s * c]);
         let of_edges = native::gather(&over_d, &index.receiving_place).view([edges, z, s * c]);
-        let over_b = basis.angle.bmm(&of_edges).view([edges, s * s, c]);
+        let over_b = native::batched(&basis.angle, &of_edges).view([edges, s * s, c]);
 
         // Only receiving edges have a message; all others would get exactly zero.
         let weight = self.scale_sbf_sum.fold(&self.bilinear.weight);

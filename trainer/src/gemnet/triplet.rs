@@ -59,7 +59,7 @@ impl TripletInteraction {
         let (n, k) = (graph.atoms, graph.main.width);
         let sent = self.send(m, None, basis);
         let rows = native::gather(&sent, &graph.main.rows).view([n, k, self.inner]);
-        self.update(&self.receive(&angles.bmm(&rows), &sent, basis, graph), graph)
+        self.update(&self.receive(&native::batched(angles, &rows), &sent, basis, graph), graph)
     }
 
     /// Atoms into edges: `h [n, a]` to `[e, m]`; `angles` is `[n, k, s, w]`.
@@ -73,7 +73,7 @@ impl TripletInteraction {
         let (n, k, w) = (graph.atoms, graph.main.width, graph.atom_edge.width);
         let sent = self.send(h, Some(&graph.atom_edge.source), basis);
         let rows = native::gather(&sent, &graph.atom_edge.rows).view([n, w, self.inner]);
-        let sums = angles.view([n, k * self.orders, w]).bmm(&rows);
+        let sums = native::batched(&angles.view([n, k * self.orders, w]), &rows);
         self.update(&self.receive(&sums, &sent, basis, graph), graph)
     }
 
@@ -89,7 +89,7 @@ impl TripletInteraction {
         let sent = self.send(m, None, basis);
         let rows = native::gather(&sent, &graph.main.rows).view([n, k, self.inner]);
         // Both sums, over main edges and then over the atom's atom-edge edges, are matrix products.
-        let sums = angles.view([n, k, self.orders * w]).transpose(1, 2).bmm(&rows);
+        let sums = native::batched(&angles.view([n, k, self.orders * w]).transpose(1, 2), &rows);
         self.up.forward(&self.combine(&basis.circular, &sums, &sent))
     }
 

@@ -39,6 +39,7 @@ unsafe extern "C" {
         activated: bool,
     ) -> *mut c_void;
     fn jmp_gated_sum(m: Raw, radial: Raw, radial_weight: Raw, target: Raw, rows: i64) -> *mut c_void;
+    fn jmp_batched(a: Raw, b: Raw) -> *mut c_void;
     fn jmp_bilinear(circular: Raw, sums: Raw, weight: Raw) -> *mut c_void;
     fn jmp_residual(x: Raw, pre: Raw) -> *mut c_void;
     fn jmp_half_sum(a: Raw, b: Raw) -> *mut c_void;
@@ -126,6 +127,10 @@ pub(super) fn gated_sum(
     rows: i64,
 ) -> Tensor {
     owned(unsafe { jmp_gated_sum(raw(m), raw(radial), raw(radial_weight), raw(target), rows) })
+}
+
+pub(super) fn batched(a: &Tensor, b: &Tensor) -> Tensor {
+    owned(unsafe { jmp_batched(raw(a), raw(b)) })
 }
 
 pub(super) fn bilinear(circular: &Tensor, sums: &Tensor, weight: &Tensor) -> Tensor {

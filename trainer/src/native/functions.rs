@@ -43,6 +43,11 @@ pub fn gated_sum(m: &Tensor, gate: (&Tensor, &Tensor), target: &Tensor, rows: i6
     ffi::gated_sum(m, gate, target, rows)
 }
 
+/// `a_i b_i` for each `i`, made for many small matrices: `[i, m, k]`, `[i, k, n]` to `[i, m, n]`.
+pub fn batched(a: &Tensor, b: &Tensor) -> Tensor {
+    ffi::batched(a, b)
+}
+
 /// `(circular × sums) Wᵀ`: `[i, c, s]`, `[i, s, d]`, `[out, c·d]` to `[i, out]`.
 pub fn bilinear(circular: &Tensor, sums: &Tensor, weight: &Tensor) -> Tensor {
     ffi::bilinear(circular, sums, weight)

@@ -10,8 +10,8 @@ mod optimizer;
 mod profile;
 
 pub use functions::{
-    activated_linear, activation, backward, bilinear, edge_sum, gated_linear, gated_sum, gather, half_sum,
-    linear, residual, scatter, symmetric_sum,
+    activated_linear, activation, backward, batched, bilinear, edge_sum, gated_linear, gated_sum, gather,
+    half_sum, linear, residual, scatter, symmetric_sum,
 };
 pub use optimizer::{AdamWFactors, AdamWStep, sum_of_squares};
 pub use profile::{Cost, Profile};

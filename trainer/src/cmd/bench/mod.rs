@@ -1,5 +1,7 @@
 //! `jmp-train bench`: speed of the loader alone, or of the training step alone.
 
+mod step;
+
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -8,7 +10,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::{CommonArgs, DONE};
-use crate::config::Config;
+use crate::config::{Config, Source, StepConfig};
 use crate::data::TrainingData;
 use crate::plan::RunPlan;
 use crate::setup::{self, Start};
@@ -37,6 +39,9 @@ pub(super) struct BenchArgs {
     /// Steps before the measurement.
     #[arg(long, default_value_t = 2)]
     warm_up: usize,
+    /// Also tell what each of libtorch's operations costs (step of a configuration of kind "step").
+    #[arg(long)]
+    profile: bool,
     #[command(flatten)]
     common: CommonArgs,
 }
@@ -57,7 +62,17 @@ struct Report {
 impl BenchArgs {
     /// Runs the command.
     pub(super) fn run(&self, out: &mut dyn Write) -> anyhow::Result<u8> {
-        let config = Config::read(&self.config, &self.common.set)?;
+        let source = Source::read(&self.config, &self.common.set)?;
+        if self.subject == Subject::Step && StepConfig::is_meant(&source) {
+            let report = step::run(&source, &self.config, (self.warm_up, self.count), self.profile)?;
+            if self.common.json {
+                writeln!(out, "{}", serde_json::to_string(&report)?)?;
+            } else {
+                write!(out, "{}", report.text())?;
+            }
+            return Ok(DONE);
+        }
+        let config = Config::from_source(&source)?;
         let tasks = Task::open_all(&config)?;
         let report = match self.subject {
             Subject::Loader => self.loader(&config, &tasks)?,
