@@ -22,6 +22,7 @@ pub mod plateau;
 pub mod prediction;
 pub mod predictions;
 pub mod progress;
+pub mod published;
 pub mod run_dir;
 pub mod schedule;
 pub mod session;

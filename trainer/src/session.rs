@@ -281,6 +281,7 @@ impl<'a> Session<'a> {
             model: self.config.model.clone(),
             tasks: self.tasks.iter().map(|t| t.record.clone()).collect(),
             config: self.config.text.clone(),
+            origin: None,
             files: BTreeMap::new(),
         };
         let path = self.store.save(info, &self.learner.state())?;

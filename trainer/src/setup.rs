@@ -147,16 +147,7 @@ fn scale_factors(config: &Config, tasks: &[Task], network: &Network) -> anyhow::
     match &config.model.scale_factors {
         ScaleFactors::None => Ok(None),
         ScaleFactors::File(file) => {
-            let named = checkpoint::tensors::read(file)?;
-            for factor in network.scale_factors() {
-                let value = named.get(&factor.name).filter(|t| t.numel() == 1).ok_or_else(|| {
-                    CheckpointError::content(
-                        file,
-                        format!("no scalar `{}` for the model's scale factor", factor.name),
-                    )
-                })?;
-                factor.set(value.view([1]).double_value(&[0]));
-            }
+            checkpoint::scale_factors::apply(file, &network.scale_factors())?;
             Ok(Some(format!("scale factors from {}", file.display())))
         }
         ScaleFactors::Fit(count) => {

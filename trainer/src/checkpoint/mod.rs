@@ -3,6 +3,8 @@
 //! `state.json` says what the run was and where it stood; it is the last file written, holds the hashes of the others, and
 //! the whole directory appears by one rename.
 
+pub mod safetensors;
+pub mod scale_factors;
 mod store;
 pub mod tensors;
 
@@ -16,7 +18,7 @@ use shards::targets::TargetTransform;
 use tch::Tensor;
 use thiserror::Error;
 
-pub use store::{Best, Store, locate, read_info};
+pub use store::{Best, Store, locate, read_info, write};
 
 use crate::config::model::ModelSection;
 use crate::config::{ForceMode, RunKind};
@@ -109,6 +111,16 @@ pub struct FileRecord {
     pub blake3: String,
 }
 
+/// Where an imported checkpoint comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Origin {
+    /// Name of the imported file.
+    pub file: String,
+    /// `ema` or `model`.
+    pub weights: String,
+}
+
 /// Where a run stood and what it was.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -135,8 +147,12 @@ pub struct Info {
     pub model: ModelSection,
     /// The tasks, in the order of their heads.
     pub tasks: Vec<TaskRecord>,
-    /// The whole configuration, TOML.
+    /// The whole configuration, TOML; empty for an imported checkpoint.
     pub config: String,
+    /// Set for an imported checkpoint. Such files tell nothing of labels: the tasks' transforms are then placeholders, and
+    /// whoever uses the model takes them from the data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// The other files of the checkpoint.
     pub files: BTreeMap<String, FileRecord>,
 }

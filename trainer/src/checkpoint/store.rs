@@ -42,21 +42,8 @@ impl Store {
 
     /// Writes a checkpoint and removes those that are no longer kept. An existing one of the same step is replaced.
     pub fn save(&self, mut info: Info, state: &State) -> Result<PathBuf, CheckpointError> {
-        let name = step_name(info.position.step);
-        let (temporary, path) = (self.dir.join(format!(".{name}.tmp")), self.dir.join(&name));
-        remove_if_there(&temporary)?;
-        fs::create_dir(&temporary).map_err(CheckpointError::io("create", &temporary))?;
-        info.files = write_tensors(&temporary, state)?;
-        write_json(&temporary.join(STATE_FILE), &info)?;
-        sync(&temporary)?;
-        if path.exists() {
-            // A rename cannot replace a directory; the old one moves aside first and is invisible from then on.
-            let old = self.dir.join(format!(".{name}.old"));
-            remove_if_there(&old)?;
-            fs::rename(&path, &old).map_err(CheckpointError::io("move aside", &path))?;
-        }
-        fs::rename(&temporary, &path).map_err(CheckpointError::io("rename into place", &path))?;
-        sync(&self.dir)?;
+        let path = self.dir.join(step_name(info.position.step));
+        write(&path, &mut info, state)?;
         if let Some(best) = &info.best {
             write_json(&self.dir.join(BEST_FILE), best)?;
         }
@@ -78,6 +65,29 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Writes one checkpoint as the directory `path`, whole or not at all; an existing one is replaced.
+pub fn write(path: &Path, info: &mut Info, state: &State) -> Result<(), CheckpointError> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let temporary = parent.join(format!(".{name}.tmp"));
+    remove_if_there(&temporary)?;
+    fs::create_dir(&temporary).map_err(CheckpointError::io("create", &temporary))?;
+    info.files = write_tensors(&temporary, state)?;
+    write_json(&temporary.join(STATE_FILE), info)?;
+    sync(&temporary)?;
+    if path.exists() {
+        // A rename cannot replace a directory; the old one moves aside first and is invisible from then on.
+        let old = parent.join(format!(".{name}.old"));
+        remove_if_there(&old)?;
+        fs::rename(path, &old).map_err(CheckpointError::io("move aside", path))?;
+    }
+    fs::rename(&temporary, path).map_err(CheckpointError::io("rename into place", path))?;
+    sync(parent)
 }
 
 /// Finds the checkpoint meant by `path`: itself, or of a run the best or the last.

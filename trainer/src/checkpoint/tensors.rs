@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, SafeTensors, View};
+use ::safetensors::tensor::{Dtype, View};
 use tch::{Kind, Tensor};
 
 use super::CheckpointError;
+use super::safetensors::SafetensorsFile;
 
 /// A tensor as the safetensors crate wants to see it; bytes are copied one tensor at a time.
 struct Stored {
@@ -46,17 +46,6 @@ fn dtype(kind: Kind) -> Option<Dtype> {
     }
 }
 
-fn kind(dtype: Dtype) -> Option<Kind> {
-    match dtype {
-        Dtype::F32 => Some(Kind::Float),
-        Dtype::F64 => Some(Kind::Double),
-        Dtype::I64 => Some(Kind::Int64),
-        Dtype::F16 => Some(Kind::Half),
-        Dtype::BF16 => Some(Kind::BFloat16),
-        _ => None,
-    }
-}
-
 /// Writes tensors by name; equal tensors give equal bytes.
 pub fn write(file: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<(), CheckpointError> {
     let mut stored = Vec::with_capacity(tensors.len());
@@ -68,30 +57,21 @@ pub fn write(file: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<(), Chec
         let shape = tensor.size().iter().map(|&n| n as usize).collect();
         stored.push((name.as_str(), Stored { tensor, shape, dtype }));
     }
-    safetensors::serialize_to_file(stored, None, file)
+    ::safetensors::serialize_to_file(stored, None, file)
         .map_err(|e| CheckpointError::content(file, format!("writing tensors: {e}")))
 }
 
 /// Reads all tensors of a file.
 pub fn read(file: &Path) -> Result<BTreeMap<String, Tensor>, CheckpointError> {
-    let bytes = fs::read(file).map_err(CheckpointError::io("read", file))?;
-    let views = SafeTensors::deserialize(&bytes)
-        .map_err(|e| CheckpointError::content(file, format!("not a whole safetensors file: {e}")))?;
-    let mut tensors = BTreeMap::new();
-    for (name, view) in views.iter() {
-        let kind = kind(view.dtype()).ok_or_else(|| {
-            CheckpointError::content(file, format!("tensor `{name}`: unknown type {:?}", view.dtype()))
-        })?;
-        let size: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
-        let tensor = Tensor::f_from_data_size(view.data(), &size, kind)
-            .map_err(|e| CheckpointError::content(file, format!("tensor `{name}`: {e}")))?;
-        tensors.insert(name.to_owned(), tensor);
-    }
-    Ok(tensors)
+    let mut source = SafetensorsFile::open(file)?;
+    let names: Vec<String> = source.entries().keys().cloned().collect();
+    names.into_iter().map(|name| Ok((name.clone(), source.read(&name)?))).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

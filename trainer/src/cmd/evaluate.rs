@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{CheckpointArgs, CommonArgs, DONE};
 use crate::checkpoint::{self, CheckpointError, Info, State};
-use crate::config::Config;
+use crate::config::{Config, ForceMode};
 use crate::evaluate::errors_on;
 use crate::metrics::Errors;
 use crate::network::Network;
@@ -43,6 +43,8 @@ struct Report<'a> {
     predictions: String,
     /// Tasks trained on forces alone: their energies are shifted by the mean error on the training split.
     shifted: Vec<String>,
+    /// Whether references and scales are the configuration's: an imported model brings none.
+    scales_of_configuration: bool,
     tasks: BTreeMap<String, Errors>,
 }
 
@@ -74,6 +76,7 @@ impl EvaluateArgs {
             checkpoint: path.display().to_string(),
             predictions: writer.finish()?.display().to_string(),
             shifted,
+            scales_of_configuration: info.origin.is_some(),
             tasks: judged,
         };
         self.keep(&report)?;
@@ -95,6 +98,12 @@ impl EvaluateArgs {
     fn tell(&self, report: &Report, out: &mut dyn Write) -> anyhow::Result<()> {
         if self.common.json {
             return Ok(writeln!(out, "{}", serde_json::to_string(report)?)?);
+        }
+        if report.scales_of_configuration {
+            writeln!(
+                out,
+                "an imported model brings no references and scales of labels: those of the configuration's datasets are used"
+            )?;
         }
         for (name, errors) in &report.tasks {
             writeln!(out, "{name}, split {}:", report.split)?;
@@ -129,7 +138,12 @@ fn tasks_of(config: &Config, info: &Info, path: &Path) -> anyhow::Result<Vec<Tas
         names(info.tasks.iter().map(|t| &t.name).collect()),
         names(config.tasks.iter().map(|t| &t.data.name).collect()),
     );
-    let same_heads = info.tasks.iter().zip(&config.tasks).all(|(a, b)| a.forces == b.forces);
+    // Whether forces are an energy's gradient shows in no tensor: an imported model is used as configured.
+    let same = |a: ForceMode, b: ForceMode| match info.origin {
+        Some(_) => (a == ForceMode::Direct) == (b == ForceMode::Direct),
+        None => a == b,
+    };
+    let same_heads = info.tasks.iter().zip(&config.tasks).all(|(a, b)| same(a.forces, b.forces));
     if info.kind != config.kind || then != now || !same_heads {
         let differences = vec![format!(
             "the checkpoint is of {} on {then}; the configuration is of {} on {now}",
@@ -139,7 +153,7 @@ fn tasks_of(config: &Config, info: &Info, path: &Path) -> anyhow::Result<Vec<Tas
         return Err(CheckpointError::Differs { path: path.to_path_buf(), differences }.into());
     }
     let mut tasks = Task::open_all(config)?;
-    for (task, record) in tasks.iter_mut().zip(&info.tasks) {
+    for (task, record) in tasks.iter_mut().zip(&info.tasks).filter(|_| info.origin.is_none()) {
         task.record.transform = record.transform.clone();
         task.record.graph = record.graph;
     }

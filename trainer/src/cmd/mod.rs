@@ -2,6 +2,9 @@
 
 mod bench;
 mod evaluate;
+mod export;
+mod fit_scales;
+mod import;
 mod launch;
 mod plan;
 
@@ -45,6 +48,18 @@ enum Command {
     ///
     /// Example: jmp-train evaluate configs/finetune/rmd17-ethanol.toml --checkpoint runs/ethanol --split test
     Evaluate(evaluate::EvaluateArgs),
+    /// Weights of other programs as a checkpoint: the published models, state dicts, safetensors.
+    ///
+    /// Example: jmp-train import jmp-s.pt checkpoints/jmp-s
+    Import(import::ImportArgs),
+    /// A checkpoint's weights as a state dict for PyTorch, or as safetensors.
+    ///
+    /// Example: jmp-train export runs/first jmp.pt
+    Export(export::ExportArgs),
+    /// Fits the factors that keep the variance of activations on training data, and stores them as JSON.
+    ///
+    /// Example: jmp-train fit-scales configs/pretrain/small-cpu.toml --output scales.json
+    FitScales(fit_scales::FitScalesArgs),
     /// The run before it runs: mix, steps, first structures.
     ///
     /// Example: jmp-train plan configs/pretrain/small-cpu.toml
@@ -94,6 +109,9 @@ impl Cli {
             Command::Pretrain(args) => args.run(out),
             Command::Finetune(args) => args.run(out),
             Command::Evaluate(args) => args.run(out),
+            Command::Import(args) => args.run(out),
+            Command::Export(args) => args.run(out),
+            Command::FitScales(args) => args.run(out),
             Command::Plan(args) => args.run(out),
             Command::Bench(args) => args.run(out),
         };
