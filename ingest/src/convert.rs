@@ -15,7 +15,7 @@ use shards::writer::{DatasetWriter, Reject, UnitRecord, UnitWriter};
 use shards::{Manifest, NeighborStorage, ShardError, Structure};
 
 use crate::error::{IngestError, input_error, io_error};
-use crate::input::relative_names;
+use crate::input::{relative_names, sorted_dir};
 use crate::source::{Sink, Source};
 use crate::splits::resolve;
 
@@ -263,11 +263,28 @@ impl SourceHashes {
         if let Some(found) = known.get(file) {
             return Ok(found.clone());
         }
-        let bytes = std::fs::metadata(file).map_err(io_error("look at", file))?.len();
         let name =
             self.names.get(file).ok_or_else(|| input_error(file, "is not one of the source's files"))?;
-        let hashed = SourceFile { name: name.clone(), bytes, blake3: hash_file(file)? };
+        let (bytes, blake3) = if file.is_dir() { hash_directory(file)? } else { size_and_hash(file)? };
+        let hashed = SourceFile { name: name.clone(), bytes, blake3 };
         known.insert(file.to_path_buf(), hashed.clone());
         Ok(hashed)
     }
+}
+
+fn size_and_hash(file: &Path) -> Result<(u64, String), IngestError> {
+    let bytes = std::fs::metadata(file).map_err(io_error("look at", file))?.len();
+    Ok((bytes, hash_file(file)?))
+}
+
+/// Size and hash of a directory of very many small files, which would swell the manifest if each stood in it: the hash is that
+/// of a list of names and hashes, sorted by name.
+fn hash_directory(dir: &Path) -> Result<(u64, String), IngestError> {
+    let (mut total, mut list) = (0, Vec::new());
+    for file in sorted_dir(dir)?.into_iter().filter(|p| p.is_file()) {
+        let (bytes, hash) = size_and_hash(&file)?;
+        total += bytes;
+        list.push(format!("{hash}  {}\n", file.file_name().unwrap_or_default().to_string_lossy()));
+    }
+    Ok((total, blake3::hash(list.concat().as_bytes()).to_hex().to_string()))
 }

@@ -140,24 +140,14 @@ impl Group {
     /// # Errors
     /// When one of them is missing.
     pub fn require<const N: usize>(&self, names: [&str; N]) -> Result<[Dataset; N], IngestError> {
-        let members = self.group.iter_datasets().map_err(|e| self.problem("", &e))?;
-        let mut found: [Option<Dataset>; N] = [const { None }; N];
-        let mut known = Vec::new();
-        for (name, dataset) in members {
-            if let Some(slot) = names.iter().position(|n| *n == name) {
-                let path = self.child(&name);
-                found[slot] = Some(Dataset { file: self.file.clone(), name: path, dataset });
-            }
-            known.push(name);
-        }
-        known.sort();
+        let found = self.find(names)?;
         for (slot, name) in found.iter().zip(names) {
             if slot.is_none() {
                 return Err(IngestError::Missing {
                     path: self.file.path.clone(),
                     place: format!("group `/{}`", self.name),
                     key: name.to_owned(),
-                    known,
+                    known: self.datasets()?,
                 });
             }
         }
@@ -167,6 +157,21 @@ impl Group {
             Some(dataset) => dataset,
             None => unreachable!("each of the {N} slots was checked"),
         }))
+    }
+
+    /// As [`Group::require`], for datasets that may be missing.
+    ///
+    /// # Errors
+    /// When the group's table is damaged.
+    pub fn find<const N: usize>(&self, names: [&str; N]) -> Result<[Option<Dataset>; N], IngestError> {
+        let members = self.group.iter_datasets().map_err(|e| self.problem("", &e))?;
+        let mut found: [Option<Dataset>; N] = [const { None }; N];
+        for (name, dataset) in members {
+            if let Some(slot) = names.iter().position(|n| *n == name) {
+                found[slot] = Some(Dataset { file: self.file.clone(), name: self.child(&name), dataset });
+            }
+        }
+        Ok(found)
     }
 
     /// The text of a string dataset's first element, if the group has it.
@@ -230,6 +235,15 @@ impl Dataset {
     /// When the description is damaged.
     pub fn is_f32(&self) -> Result<bool, IngestError> {
         Ok(matches!(self.dataset.dtype().map_err(|e| self.problem(&e))?, DType::F32))
+    }
+
+    /// The text of the attribute `units`, if there is one.
+    ///
+    /// # Errors
+    /// When the attributes are damaged.
+    pub fn units(&self) -> Result<Option<String>, IngestError> {
+        let attributes = self.dataset.attrs().map_err(|e| self.problem(&e))?;
+        Ok(attributes.get("units").and_then(|a| a.as_str()).map(str::to_owned))
     }
 
     /// All numbers, in row-major order.

@@ -1,13 +1,14 @@
 //! Source formats of atomistic datasets, read safely and turned into shards.
 //!
 //! - [`pickle`], [`lmdb`], [`hdf5`], [`npz`], [`array`]: containers, decoded without executing, mapping or trusting anything
-//! - [`compressed`], [`tar`], [`lines`], [`extxyz`]: texts, unpacked and read a line at a time
+//! - [`compressed`], [`bzip2`], [`tar`], [`lines`], [`extxyz`]: texts, unpacked and read a line at a time
 //! - [`formats`]: the datasets, each a [`source::Source`]: description, units in a fixed order, structures, splits
 //! - [`input`], [`splits`]: arguments in, row sets out
 //! - [`convert`]: a source → a dataset on disk, in parallel, resumable, the same bytes whatever the number of jobs
 //!
 //! Units and signs are converted here, once: behind this crate there are only Å, eV, eV/Å and forces `−∂E/∂r`.
 
+pub mod bzip2;
 pub mod compressed;
 pub mod convert;
 mod error;

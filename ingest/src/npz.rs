@@ -1,7 +1,7 @@
 //! `.npz` archives of numeric `.npy` members (numpy format 1.0 to 3.0).
 //!
-//! Text and bytes members (`name`, `md5` of sGDML files) are skipped, pickled object arrays are refused: nothing is
-//! executed. A member's declared shape is compared with its size in the archive, and that with what the compressed bytes can
+//! Of text and bytes members (`name`, `e_unit` of sGDML files) single strings are read, pickled object arrays are refused:
+//! nothing is executed. A member's declared shape is compared with its size in the archive, and that with what the compressed bytes can
 //! possibly hold, before memory is taken.
 
 use std::fs::File;
@@ -47,6 +47,8 @@ pub enum NpzError {
     },
 }
 
+/// Longest text that is read.
+const LONGEST_TEXT: u64 = 1 << 12;
 /// Deflate shrinks by at most this factor.
 const MAX_DEFLATE_RATIO: u64 = 1032;
 
@@ -127,6 +129,39 @@ impl Npz {
         }
         Array::dense(dtype, header.shape, header.fortran, Blob::shared(Arc::from(data)))
             .map_err(|source| NpzError::Shape { name: name.to_owned(), source })
+    }
+
+    /// The text of a member that is a single string (`<U12`, `|S12`), without the zeros that fill it up; `None` when there is
+    /// no such member, or it holds something else.
+    ///
+    /// # Errors
+    /// When the member is damaged.
+    pub fn text(&mut self, name: &str) -> Result<Option<String>, NpzError> {
+        if self.zip.index_for_name(&format!("{name}.npy")).is_none() {
+            return Ok(None);
+        }
+        let mut file = self.member(name)?;
+        let header = Header::read(name, &mut file)?;
+        let (wide, length) = match (header.descr.split_at_checked(2), header.shape.as_slice()) {
+            (Some(("<U" | "=U", length)), [] | [1]) => (true, length.parse::<u64>()),
+            (Some(("|S", length)), [] | [1]) => (false, length.parse::<u64>()),
+            _ => return Ok(None),
+        };
+        let Some(length) = length.ok().filter(|&n| n <= LONGEST_TEXT) else { return Ok(None) };
+        let mut bytes = Vec::new();
+        let size = if wide { 4 * length } else { length };
+        let wrong = |problem: String| NpzError::Member { name: name.to_owned(), problem };
+        file.take(size).read_to_end(&mut bytes).map_err(|e| wrong(format!("damaged: {e}")))?;
+        if bytes.len() as u64 != size {
+            return Err(wrong("ends too early: the file is truncated or damaged".to_owned()));
+        }
+        let text: String = if wide {
+            let codes = bytes.chunks_exact(4).map(|c| u32::from_le_bytes([c[0], c[1], c[2], c[3]]));
+            codes.map(|code| char::from_u32(code).unwrap_or('?')).collect()
+        } else {
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        Ok(Some(text.trim_end_matches('\0').to_owned()))
     }
 
     fn member(&mut self, name: &str) -> Result<zip::read::ZipFile<'_, BufReader<File>>, NpzError> {
@@ -276,6 +311,9 @@ mod tests {
     fn what_numpy_wrote_is_read() {
         let mut npz = Npz::open(&fixture("md22/md22_AT-AT.npz")).unwrap();
         assert!(npz.info("name").unwrap().descr.contains(['U', 'S']));
+        let mut text = |name: &str| npz.text(name).unwrap();
+        assert_eq!((text("e_unit").as_deref(), text("type").as_deref()), (Some("kcal/mol"), Some("d")));
+        assert_eq!((text("R"), text("absent")), (None, None));
         let energies = npz.array("E").unwrap();
         let atoms = npz.array("z").unwrap().len();
         assert_eq!(npz.array("R").unwrap().shape(), [energies.shape()[0], atoms, 3]);

@@ -1,7 +1,10 @@
-//! Where the members of a tar archive lie, so that each can be read by itself, by any thread, without unpacking the archive.
+//! Where the members of a tar archive lie, so that each can be read by itself, by any thread, without unpacking the archive; and,
+//! for an archive that is packed as a whole, its members as they come ([`Tar`]).
 //!
 //! Read are the headers alone: ustar, pax and GNU names and sizes. Nothing is written anywhere, so names such as
 //! `../../etc/passwd` do no harm.
+
+mod stream;
 
 use std::fs::File;
 use std::io;
@@ -9,6 +12,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use crate::error::{IngestError, input_error, io_error};
+pub use stream::{Entry, Tar};
 
 /// Bytes of a header, and the unit in which members are padded.
 const BLOCK: u64 = 512;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// trajectory: never mix two sets within one dataset.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Constants {
-    /// Name of the set: `ase2014`, `codata2018` or `jmp`.
+    /// Name of the set: `ase2014`, `codata2018`, `jmp` or `pyg`.
     pub name: ConstantSet,
     /// One hartree in eV.
     pub hartree_ev: f64,
@@ -29,6 +29,8 @@ pub enum ConstantSet {
     Codata2018,
     /// The rounded factors of JMP's rMD17, MD22 and SPICE loaders.
     Jmp,
+    /// torch_geometric's factors for QM9, which its `qm9_v3.pt` has been converted with.
+    Pyg,
 }
 
 impl Constants {
@@ -42,6 +44,8 @@ impl Constants {
                 (27.211_386_245_769_308, 0.529_177_210_906_108_5, 0.043_364_104_241_800_94)
             }
             ConstantSet::Jmp => (1.0 / 0.036_749_3, 0.529_177, 1.0 / 23.061),
+            // No length is converted with these; CODATA 2018 stands in for it.
+            ConstantSet::Pyg => (27.211_386_246, 0.529_177_210_906_108_5, 0.043_364_14),
         };
         Self { name: set, hartree_ev, bohr_angstrom, kcal_mol_ev }
     }

@@ -21,6 +21,8 @@ Examples:
   jmp-ingest convert --dataset oc22 --input s2ef-total --output shards/oc22 --jobs 16
   jmp-ingest convert --dataset rmd17 --input rmd17/npz_data/rmd17_aspirin.npz --output shards/aspirin
   jmp-ingest convert --dataset rmd17 --input train_01=a.npz test_01=b.npz --output shards/ethanol
+  jmp-ingest convert --dataset qm9 --input dsgdb9nsd.xyz.tar.bz2 uncharacterized.txt --output shards/qm9
+  jmp-ingest convert --dataset spice --input SPICE.hdf5 --subset dipeptides --output shards/dipeptides
   jmp-ingest convert --dataset extxyz --input train=mine.extxyz --energy-key REF_energy --units hartree,Å --output shards/mine
 
 A directory is searched for the format's files; its sub-directories named train, val, test, val_id, … become splits.
@@ -69,10 +71,16 @@ pub(crate) struct Args {
     /// ANI-1x: keep formulas of fewer than four atoms, which JMP leaves out.
     #[arg(long)]
     keep_small: bool,
-    /// rMD17, whole file: rows of JMP's training and validation sets together.
-    #[arg(long, value_name = "N", default_value_t = 1000)]
-    train_total: u64,
-    /// Seed of the splits drawn at conversion (ANI-1x, rMD17).
+    /// MD17, rMD17, MD22, whole file: rows of JMP's training and validation sets together [default: JMP's own number].
+    #[arg(long, value_name = "N")]
+    train_total: Option<u64>,
+    /// SPICE: convert the subset whose name has these words, such as dipeptides or "solvated amino acids" [default: all].
+    #[arg(long, value_name = "WORDS")]
+    subset: Option<String>,
+    /// SPICE: leave out conformers with a gradient component above this, in hartree/bohr.
+    #[arg(long, value_name = "X", value_parser = parse_positive)]
+    max_gradient: Option<f64>,
+    /// Seed of the splits drawn at conversion (ANI-1x, QM9, MD17, rMD17, MD22, SPICE).
     #[arg(long, value_name = "N", default_value_t = 42)]
     seed: u32,
     /// Narrow positions and forces to 32 bits.
@@ -142,6 +150,13 @@ fn parse_target(text: &str) -> Result<(String, String), String> {
     }
 }
 
+fn parse_positive(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|x: &f64| *x > 0.0 && x.is_finite())
+        .ok_or_else(|| "expected a positive number".to_owned())
+}
+
 fn parse_energy(text: &str) -> Result<EnergyKind, String> {
     match text {
         "total" => Ok(EnergyKind::Total),
@@ -175,6 +190,8 @@ pub(crate) fn run(args: &Args, console: Console) -> anyhow::Result<()> {
         level: args.level.clone(),
         keep_small: args.keep_small,
         train_total: args.train_total,
+        subset: args.subset.clone(),
+        max_gradient: args.max_gradient,
         seed: args.seed,
         narrow: args.f32,
         labels: args.own.labels(),

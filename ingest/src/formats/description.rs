@@ -23,7 +23,13 @@ pub(super) fn header(format: Format, constants: Option<ConstantSet>) -> DatasetH
         Format::Transition1x => {
             ("molecules", "wB97x/6-31G(d)", "see the record of the download (figshare 36035789)")
         }
+        Format::Qm9 => {
+            ("molecules", "B3LYP/6-31G(2df,p)", "see the record of the download (figshare 978904)")
+        }
         Format::Rmd17 => ("molecules", "PBE/def2-SVP", "CC0-1.0"),
+        Format::Md17 => ("molecules", "PBE+vdW-TS", "see the page of the download (sgdml.org)"),
+        Format::Md22 => ("molecules", "PBE+MBD", "see the page of the download (sgdml.org)"),
+        Format::Spice => ("molecules", "wB97M-D3(BJ)/def2-TZVPPD", "see the record of the download (Zenodo)"),
         Format::Extxyz => ("structures", "not stated", "not stated"),
     };
     DatasetHeader {
@@ -44,7 +50,9 @@ pub(super) fn layout(format: Format, float: FloatWidth) -> Layout {
     let (cutoff, neighbors, row_group_rows, storage) = match format {
         Format::Oc20 | Format::Oc22 => (12.0, 30, SLAB_ROWS, NeighborStorage::None),
         Format::Ani1x | Format::Transition1x => (8.0, 30, MOLECULE_ROWS, NeighborStorage::Full),
-        Format::Rmd17 => (7.0, 100, MOLECULE_ROWS, NeighborStorage::Full),
+        Format::Qm9 => (8.0, 30, MOLECULE_ROWS, NeighborStorage::Full),
+        Format::Rmd17 | Format::Md17 => (7.0, 100, MOLECULE_ROWS, NeighborStorage::Full),
+        Format::Md22 | Format::Spice => (12.0, 30, SLAB_ROWS, NeighborStorage::Full),
         Format::Extxyz => (12.0, 30, SLAB_ROWS, NeighborStorage::None),
     };
     Layout {

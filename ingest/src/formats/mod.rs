@@ -6,13 +6,24 @@ mod extxyz;
 mod frame_record;
 mod joined;
 mod labels;
+mod md17;
+mod md17_extxyz;
+mod md17_frames;
+mod md17_splits;
 mod members;
+mod molecule_name;
 mod oc20_energy;
 mod oc20_raw;
 mod pyg_lmdb;
 mod pyg_record;
-mod rmd17;
+mod qm9;
+mod qm9_sdf;
+mod qm9_targets;
+mod qm9_torch;
+mod qm9_xyz;
 mod source_units;
+mod spice;
+mod spice_splits;
 mod transition1x;
 
 use std::path::PathBuf;
@@ -37,16 +48,34 @@ pub enum Format {
     Ani1x,
     /// Transition-1x: the released HDF5, or LMDB made from it.
     Transition1x,
+    /// QM9: sdf and csv, the deposited xyz files, or qm9_v3.pt.
+    Qm9,
     /// Revised MD17: npz.
     Rmd17,
+    /// MD17: npz.
+    Md17,
+    /// MD22: npz or extended XYZ.
+    Md22,
+    /// SPICE 1 and 2: HDF5.
+    Spice,
     /// Extended XYZ of any origin.
     Extxyz,
 }
 
 impl Format {
     /// All of them, in the order in which help texts list them.
-    pub const ALL: [Self; 6] =
-        [Self::Oc20, Self::Oc22, Self::Ani1x, Self::Transition1x, Self::Rmd17, Self::Extxyz];
+    pub const ALL: [Self; 10] = [
+        Self::Oc20,
+        Self::Oc22,
+        Self::Ani1x,
+        Self::Transition1x,
+        Self::Qm9,
+        Self::Rmd17,
+        Self::Md17,
+        Self::Md22,
+        Self::Spice,
+        Self::Extxyz,
+    ];
 
     /// The name on the command line.
     pub fn name(self) -> &'static str {
@@ -55,7 +84,11 @@ impl Format {
             Self::Oc22 => "oc22",
             Self::Ani1x => "ani1x",
             Self::Transition1x => "transition1x",
+            Self::Qm9 => "qm9",
             Self::Rmd17 => "rmd17",
+            Self::Md17 => "md17",
+            Self::Md22 => "md22",
+            Self::Spice => "spice",
             Self::Extxyz => "extxyz",
         }
     }
@@ -131,8 +164,12 @@ pub struct Options {
     pub level: String,
     /// ANI-1x: keep formulas of fewer than four atoms.
     pub keep_small: bool,
-    /// rMD17: rows of JMP's training and validation sets together.
-    pub train_total: u64,
+    /// MD17, rMD17, MD22: rows of JMP's training and validation sets together; `None`: as many as JMP has for the molecule.
+    pub train_total: Option<u64>,
+    /// SPICE: words of the subset to convert; `None`: all.
+    pub subset: Option<String>,
+    /// SPICE: conformers with a larger gradient component, in hartree/bohr, are left out.
+    pub max_gradient: Option<f64>,
     /// Seed of the splits that are drawn at conversion.
     pub seed: u32,
     /// Narrow positions and forces to 32 bits.
@@ -150,7 +187,9 @@ impl Default for Options {
             constants: ConstantSet::Ase2014,
             level: "wb97x_dz".to_owned(),
             keep_small: false,
-            train_total: 1000,
+            train_total: None,
+            subset: None,
+            max_gradient: None,
             seed: 42,
             narrow: false,
             labels: Labels::default(),
@@ -172,7 +211,14 @@ pub fn open(format: Format, inputs: &[Input], options: &Options) -> Result<Box<d
         }
         Format::Transition1x => Ok(Box::new(transition1x::Transition1x::open(inputs, options)?)),
         Format::Ani1x => Ok(Box::new(ani1x::Ani1x::open(inputs, options)?)),
-        Format::Rmd17 => Ok(Box::new(rmd17::Rmd17::open(inputs, options)?)),
+        Format::Qm9 => Ok(Box::new(qm9::Qm9::open(inputs, options)?)),
+        Format::Md17 | Format::Md22 if md17_extxyz::is_extxyz(inputs) => {
+            Ok(Box::new(md17_extxyz::MolecularDynamicsXyz::open(format, inputs, options)?))
+        }
+        Format::Rmd17 | Format::Md17 | Format::Md22 => {
+            Ok(Box::new(md17::MolecularDynamics::open(format, inputs, options)?))
+        }
+        Format::Spice => Ok(Box::new(spice::Spice::open(inputs, options)?)),
         Format::Extxyz => Ok(Box::new(extxyz::Extxyz::open(inputs, options)?)),
     }
 }

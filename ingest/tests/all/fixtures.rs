@@ -218,7 +218,7 @@ fn rmd17_published_lists_and_jmps_split() {
     let truth = truth("rmd17");
     for molecule in ["ethanol", "salicylic"] {
         let path = fixture("rmd17/rmd17/npz_data").join(format!("rmd17_{molecule}.npz"));
-        let options = Options { train_total: 20, ..Options::default() };
+        let options = Options { train_total: Some(20), ..Options::default() };
         let source = source(Format::Rmd17, &[path], &options);
         assert_eq!(source.header().name, format!("rmd17-{molecule}"));
         let all = read(source.as_ref());

@@ -5,10 +5,13 @@
 
 mod command_line;
 mod fixtures;
+mod fixtures_molecules;
 mod hostile;
+mod hostile_molecules;
 mod oc20;
 mod own_data;
 mod real_data;
+mod real_molecules;
 
 use std::path::PathBuf;
 

@@ -9,7 +9,7 @@ use shards::{FloatWidth, Structure};
 use crate::{read, source};
 
 /// The folder of the samples; `None`, said aloud, when there is none.
-fn samples() -> Option<PathBuf> {
+pub(crate) fn samples() -> Option<PathBuf> {
     #[allow(clippy::disallowed_methods, reason = "the one variable that tells tests where the samples lie")]
     let dir = std::env::var("JMP_REAL_DATA").ok();
     if dir.is_none() {
@@ -18,7 +18,7 @@ fn samples() -> Option<PathBuf> {
     dir.map(PathBuf::from)
 }
 
-fn net_force(structure: &Structure) -> f64 {
+pub(crate) fn net_force(structure: &Structure) -> f64 {
     let forces = structure.forces.as_ref().unwrap().to_f64();
     (0..3).map(|k| forces.iter().skip(k).step_by(3).sum::<f64>().abs()).fold(0.0, f64::max)
 }
