@@ -8,7 +8,7 @@ use shards::Structure;
 use shards::units::Constants;
 
 use super::extxyz::each_frame;
-use super::labels::Labels;
+use super::labels::{Labels, TagRule};
 use super::source_units::{Factors, SourceUnits};
 use super::{Format, Options, description, frame_record, md17, md17_splits, molecule_name};
 use crate::compressed::Stream;
@@ -148,7 +148,7 @@ impl Source for MolecularDynamicsXyz {
                 return Err("other atoms than the first frame: one dataset is one molecule".to_owned());
             }
             let raw = frame_record::raw(frame, &self.labels, id)?;
-            let structure: Structure = raw.into_structure(self.factors, true)?;
+            let structure: Structure = raw.into_structure(self.factors, TagRule::Ignore)?;
             if structure.energy.is_none() && structure.forces.is_none() {
                 return Err("neither an entry `Energy` nor a column `forces`".to_owned());
             }
