@@ -4,6 +4,8 @@
 //! - [`compressed`], [`bzip2`], [`tar`], [`lines`], [`extxyz`]: texts, unpacked and read a line at a time
 //! - [`formats`]: the datasets, each a [`source::Source`]: description, units in a fixed order, structures, splits
 //! - [`input`], [`splits`]: arguments in, row sets out
+//! - [`filter`], [`reference`]: what a user may ask for beside the format
+//! - [`partition`]: one source, many machines
 //! - [`convert`]: a source → a dataset on disk, in parallel, resumable, the same bytes whatever the number of jobs
 //!
 //! Units and signs are converted here, once: behind this crate there are only Å, eV, eV/Å and forces `−∂E/∂r`.
@@ -13,12 +15,15 @@ pub mod compressed;
 pub mod convert;
 mod error;
 pub mod extxyz;
+pub mod filter;
 pub mod formats;
 pub mod hdf5;
 pub mod input;
 pub mod lines;
 pub mod lmdb;
 pub mod npz;
+pub mod partition;
+pub mod reference;
 pub mod source;
 pub mod splits;
 pub mod tar;

@@ -38,10 +38,14 @@ Exit codes: 0 done, 1 failed, 2 bad input or usage.";
 enum Command {
     /// Convert a source dataset into a directory of shards.
     Convert(cmd::convert::Args),
+    /// Put the partitions of a dataset together.
+    Merge(cmd::merge::Args),
     /// Add a named split to a dataset.
     Split(cmd::split::Args),
     /// Show what a file or a dataset is, and its first structures.
     Inspect(cmd::inspect::Args),
+    /// Show one structure: raw, converted, referenced, normalised.
+    Explain(cmd::explain::Args),
     /// Check every hash, checksum and rule of a dataset.
     Verify(cmd::verify::Args),
 }
@@ -51,8 +55,10 @@ fn main() -> ExitCode {
     let console = Console { quiet: cli.quiet, json: cli.json };
     let result = match &cli.command {
         Command::Convert(args) => cmd::convert::run(args, console),
+        Command::Merge(args) => cmd::merge::run(args, console),
         Command::Split(args) => cmd::split::run(args, console),
         Command::Inspect(args) => cmd::inspect::run(args, console),
+        Command::Explain(args) => cmd::explain::run(args, console),
         Command::Verify(args) => cmd::verify::run(args, console),
     };
     match result {

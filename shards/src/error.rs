@@ -44,6 +44,33 @@ pub enum ShardError {
         /// The directory looked into.
         dir: PathBuf,
     },
+    /// The directory holds one partition of a dataset.
+    #[error(
+        "{} holds one partition of a dataset; put all of them together with: jmp-ingest merge OUT IN…",
+        dir.display()
+    )]
+    Partition {
+        /// The directory looked into.
+        dir: PathBuf,
+    },
+    /// Several rows have one id.
+    #[error(
+        "{}: {count} rows have the id of an earlier row, such as `{id}` in rows {first} and {second}: is a file given twice? \
+         (--allow-duplicate-ids counts and lists them instead)",
+        dir.display()
+    )]
+    DuplicateId {
+        /// The dataset.
+        dir: PathBuf,
+        /// Rows with the id of an earlier one.
+        count: u64,
+        /// The id of the first of them.
+        id: String,
+        /// The earlier row.
+        first: u64,
+        /// The later row.
+        second: u64,
+    },
     /// A file contradicts its own description.
     #[error("{}: {what}: expected {expected}, found {found}", path.display())]
     Corrupt {
@@ -129,15 +156,15 @@ pub enum ShardError {
     },
     /// An element has no reference energy.
     #[error(
-        "element {symbol} (Z = {atomic_number}) is absent from the linear reference of split `{split}`: its energy has no zero; \
-         fit on a split that has the element, or give a reference"
+        "element {symbol} (Z = {atomic_number}) is absent from the linear reference `{split}`: its energy has no zero; \
+         fit on a split that has the element, or give a reference that has it"
     )]
     AbsentElement {
         /// Chemical symbol.
         symbol: &'static str,
         /// Atomic number.
         atomic_number: u8,
-        /// The split whose fit lacks it.
+        /// The split or file whose reference lacks it.
         split: String,
     },
     /// The stream was asked for something it cannot do.

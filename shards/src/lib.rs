@@ -6,10 +6,12 @@
 //! - [`structure`]: one structure and the rules it keeps
 //! - [`writer`], [`reader`], [`manifest`], [`verify`]: a dataset on disk
 //! - [`row_set`], [`splits`], [`statistics`], [`linear_reference`]: what is known about its rows
+//! - [`checks`], [`rejects`], [`suspects`]: physics of what is stored, and lists of what was not or should be looked at
 //! - [`targets`], [`stream`], [`batch`]: training data in one global order
 //! - [`graph`]: who neighbours whom, edges, triplets, quadruplets
 
 pub mod batch;
+pub mod checks;
 pub mod element;
 mod error;
 mod exact_sum;
@@ -22,10 +24,12 @@ pub mod reader;
 pub mod rejects;
 pub mod row_set;
 pub mod schema;
+mod side_file;
 pub mod splits;
 pub mod statistics;
 pub mod stream;
 pub mod structure;
+pub mod suspects;
 pub mod targets;
 pub mod units;
 pub mod verify;

@@ -17,16 +17,54 @@ const ELEMENTS: usize = element::MAX_ATOMIC_NUMBER as usize + 1;
 /// Elements absent from the fit are absent here; asking for one is an error, not a zero.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LinearReference {
-    /// The split it was fitted on.
+    /// The split it was fitted on, or whose rows a given reference was applied to.
     pub split: String,
     /// Atomic number → coefficient in the label's unit.
     pub coefficients: BTreeMap<u8, f64>,
     /// Structures with the label.
     pub structures: u64,
-    /// Exact rank of the count matrix.
-    pub rank: usize,
-    /// Largest over smallest non-zero singular value of the count matrix.
-    pub condition: f64,
+    /// Exact rank of the count matrix; `None` if the reference was given.
+    pub rank: Option<usize>,
+    /// Largest over smallest non-zero singular value of the count matrix; `None` if the reference was given.
+    pub condition: Option<f64>,
+    /// The file that a given reference comes from; `None`: it was fitted here.
+    #[serde(default)]
+    pub given: Option<String>,
+}
+
+/// A published reference, used instead of a fit for the energy.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GivenReference {
+    /// Name of the file it comes from.
+    pub file: String,
+    /// BLAKE3 of that file.
+    pub blake3: String,
+    /// Atomic number → eV; elements that the file gives 0 for are absent.
+    pub coefficients: BTreeMap<u8, f64>,
+}
+
+impl GivenReference {
+    /// A reference for the rows of a split.
+    ///
+    /// # Errors
+    /// When one of the split's `elements` is absent.
+    pub(crate) fn applied(
+        &self,
+        split: &str,
+        structures: u64,
+        elements: &[u8],
+    ) -> Result<LinearReference, ShardError> {
+        let reference = LinearReference {
+            split: split.to_owned(),
+            coefficients: self.coefficients.clone(),
+            structures,
+            rank: None,
+            condition: None,
+            given: Some(self.file.clone()),
+        };
+        reference.of(elements).map(|_| reference.clone())
+    }
 }
 
 impl LinearReference {
@@ -37,7 +75,7 @@ impl LinearReference {
             sum += self.coefficients.get(&z).ok_or_else(|| ShardError::AbsentElement {
                 symbol: element::symbol(z),
                 atomic_number: z,
-                split: self.split.clone(),
+                split: self.given.as_ref().unwrap_or(&self.split).clone(),
             })?;
         }
         Ok(sum)
@@ -90,10 +128,19 @@ impl ReferenceFit {
         self.structures += other.structures;
     }
 
+    /// Structures that were added.
+    pub(crate) fn structures(&self) -> u64 {
+        self.structures
+    }
+
+    /// Atomic numbers that occur.
+    pub(crate) fn elements(&self) -> Vec<u8> {
+        (1..ELEMENTS).filter(|&z| self.gram[z * ELEMENTS + z] > 0).map(|z| z as u8).collect()
+    }
+
     /// Solves for the coefficients of least norm. `None` without structures.
     pub fn solve(&self, split: &str) -> Option<LinearReference> {
-        let present: Vec<u8> =
-            (1..ELEMENTS).filter(|&z| self.gram[z * ELEMENTS + z] > 0).map(|z| z as u8).collect();
+        let present = self.elements();
         if present.is_empty() {
             return None;
         }
@@ -109,8 +156,9 @@ impl ReferenceFit {
             split: split.to_string(),
             coefficients,
             structures: self.structures,
-            rank,
-            condition,
+            rank: Some(rank),
+            condition: Some(condition),
+            given: None,
         })
     }
 }
@@ -226,7 +274,7 @@ mod tests {
         ];
         let labelled: Vec<(&[(u8, u32)], f64)> = rows.iter().map(|r| (r.as_slice(), energy(r))).collect();
         let got = fit(&labelled);
-        assert_eq!(got.rank, 3);
+        assert_eq!(got.rank, Some(3));
         for (z, c) in truth {
             assert!((got.coefficients[&z] - c).abs() < 1e-9 * c.abs(), "{z}: {}", got.coefficients[&z]);
         }
@@ -238,7 +286,7 @@ mod tests {
     fn one_formula_gives_the_least_norm() {
         // x = Xᵀ y / |X|² row by row: counts (6, 2, 1), y = −82.
         let got = fit(&[(&[(1, 6), (6, 2), (8, 1)], -82.0), (&[(1, 6), (6, 2), (8, 1)], -82.0)]);
-        assert_eq!(got.rank, 1);
+        assert_eq!(got.rank, Some(1));
         for (z, n) in [(1u8, 6.0), (6, 2.0), (8, 1.0)] {
             assert!((got.coefficients[&z] - -82.0 * n / 41.0).abs() < 1e-12);
         }
@@ -254,11 +302,29 @@ mod tests {
             fit.add(&[(1, hydrogens), (6, n)], h * f64::from(hydrogens) + c * f64::from(n));
         }
         let got = fit.solve("train").unwrap();
-        assert!(got.condition > 1e3, "{}", got.condition);
+        let condition = got.condition.unwrap();
+        assert!(condition > 1e3, "{condition}");
         for (z, expected) in [(1, h), (6, c)] {
             let error = (got.coefficients[&z] - expected).abs() / expected.abs();
-            assert!(error < 1e-10, "{z}: {error:e} at condition {:e}", got.condition);
+            assert!(error < 1e-10, "{z}: {error:e} at condition {condition:e}");
         }
+    }
+
+    #[test]
+    fn a_given_reference_must_know_every_element() {
+        let file = GivenReference {
+            file: "ref.npz".into(),
+            blake3: String::new(),
+            coefficients: BTreeMap::from([(1, -3.0), (8, -7.0)]),
+        };
+        let applied = file.applied("train", 5, &[1, 8]).unwrap();
+        assert_eq!(applied.of(&[1, 1, 8]).unwrap(), -13.0);
+        assert_eq!((applied.rank, applied.given.as_deref()), (None, Some("ref.npz")));
+        let error = file.applied("train", 5, &[1, 6]).unwrap_err().to_string();
+        assert!(
+            error.contains("element C (Z = 6) is absent from the linear reference")
+                && error.contains("ref.npz")
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::checks::CheckSummary;
 use crate::error::{ShardError, io_error};
 use crate::layout::Layout;
 use crate::schema::SCHEMA_VERSION;
@@ -16,6 +17,9 @@ use crate::units::Constants;
 
 /// File name of the manifest in a dataset's directory.
 pub const FILE_NAME: &str = "manifest.json";
+
+/// File name by which a directory is known to hold one partition of a dataset.
+pub const PARTITION_FILE: &str = "partition.json";
 
 /// What a dataset is, apart from its rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,8 +35,46 @@ pub struct DatasetHeader {
     pub licence: String,
     /// Constants that converted the source's units. `None`: the source is in eV and Å.
     pub constants: Option<Constants>,
+    /// What the source's numbers are in; `None`: not told (a dataset of schema version 1).
+    #[serde(default)]
+    pub source_units: Option<SourceUnits>,
     /// Choices made at conversion, name → value (filters, energy kind, …).
     pub choices: BTreeMap<String, String>,
+}
+
+/// The units of a source, with what one of each is here.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceUnits {
+    /// Energies, in eV.
+    pub energy: Unit,
+    /// Forces, in eV/Å.
+    pub forces: Unit,
+    /// Lengths, in Å.
+    pub length: Unit,
+}
+
+/// A unit by name and size.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unit {
+    /// Its name, such as `kcal/mol`.
+    pub name: String,
+    /// How much one is in eV, eV/Å or Å; negative where the source holds gradients.
+    pub size: f64,
+}
+
+impl SourceUnits {
+    /// eV, eV/Å and Å, as the shards have them.
+    pub fn same() -> Self {
+        Self::new(("eV", 1.0), ("eV/Å", 1.0), ("Å", 1.0))
+    }
+
+    /// From names and sizes.
+    pub fn new(energy: (&str, f64), forces: (&str, f64), length: (&str, f64)) -> Self {
+        let unit = |(name, size): (&str, f64)| Unit { name: name.to_owned(), size };
+        Self { energy: unit(energy), forces: unit(forces), length: unit(length) }
+    }
 }
 
 /// A source file that was converted.
@@ -95,6 +137,9 @@ pub struct Manifest {
     pub rejects: BTreeMap<String, u64>,
     /// BLAKE3 of `rejects.parquet`; `None`: nothing was rejected and there is no such file.
     pub rejects_blake3: Option<String>,
+    /// What the physics checks found; `None` in a dataset of schema version 1.
+    #[serde(default)]
+    pub checks: Option<CheckSummary>,
     /// Named row sets with their statistics.
     pub splits: BTreeMap<String, SplitRecord>,
     /// BLAKE3 of this file with this field empty.
@@ -106,6 +151,9 @@ impl Manifest {
     pub fn read(dir: &Path) -> Result<Self, ShardError> {
         let path = dir.join(FILE_NAME);
         let text = match fs::read_to_string(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && dir.join(PARTITION_FILE).exists() => {
+                return Err(ShardError::Partition { dir: dir.to_path_buf() });
+            }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 return Err(ShardError::NoManifest { dir: dir.to_path_buf() });
             }

@@ -11,7 +11,7 @@ use crate::layout::{Layout, NeighborStorage};
 use crate::structure::FloatWidth;
 
 /// Version of the on-disk format. Readers accept their own and all earlier ones.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// Footer key of the row groups' checksums.
 pub(crate) const CHECKSUM_KEY: &str = "jmp.row_group_blake3";

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{ShardError, io_error};
 use crate::legacy_shuffle::LegacyRng;
+use crate::linear_reference::{GivenReference, LinearReference};
 use crate::reader::{Columns, Dataset};
 use crate::row_set::RowSet;
 use crate::statistics::{self, SplitStatistics};
@@ -57,20 +58,27 @@ impl SplitDefinition {
     }
 }
 
-/// Measures splits together, writes their files and returns their records.
-pub(crate) fn measure_and_write(
+/// Checks splits and names them with their rows.
+pub(crate) fn named_rows(
     dataset: &Dataset,
-    definitions: Vec<SplitDefinition>,
-) -> Result<BTreeMap<String, SplitRecord>, ShardError> {
-    for definition in &definitions {
+    definitions: &[SplitDefinition],
+) -> Result<Vec<(String, RowSet)>, ShardError> {
+    for definition in definitions {
         if definition.rows.end() > dataset.rows() {
             let problem =
                 format!("row {} is beyond the dataset's {} rows", definition.rows.end() - 1, dataset.rows());
             return Err(ShardError::BadSplit { name: definition.name.clone(), problem });
         }
     }
-    let named: Vec<(String, RowSet)> = definitions.iter().map(|d| (d.name.clone(), d.rows.clone())).collect();
-    let measured = statistics::measure(dataset, &named)?;
+    Ok(definitions.iter().map(|d| (d.name.clone(), d.rows.clone())).collect())
+}
+
+/// Writes the files of measured splits and returns their records.
+pub(crate) fn write(
+    dataset: &Dataset,
+    definitions: Vec<SplitDefinition>,
+    measured: Vec<SplitStatistics>,
+) -> Result<BTreeMap<String, SplitRecord>, ShardError> {
     let mut records = BTreeMap::new();
     for (definition, statistics) in definitions.into_iter().zip(measured) {
         let file = format!("splits/{}.parquet", definition.name);
@@ -104,10 +112,24 @@ pub fn add(dir: &Path, definitions: Vec<SplitDefinition>) -> Result<(), ShardErr
             return Err(ShardError::BadSplit { name: definition.name.clone(), problem });
         }
     }
-    let records = measure_and_write(&dataset, definitions)?;
+    let given = given_reference(&dataset);
+    let measured = statistics::measure(&dataset, &named_rows(&dataset, &definitions)?, given.as_ref())?;
+    let records = write(&dataset, definitions, measured)?;
     let mut manifest = dataset.into_manifest();
     manifest.splits.extend(records);
     manifest.write(dir)
+}
+
+/// The reference that the dataset was converted with, if one was given, for splits that come later.
+fn given_reference(dataset: &Dataset) -> Option<GivenReference> {
+    let labels =
+        dataset.manifest().splits.values().filter_map(|s| s.statistics.labels.get(statistics::ENERGY));
+    let mut given = labels.filter_map(|label| {
+        let LinearReference { given, coefficients, .. } = &label.reference;
+        let file = given.clone()?;
+        Some(GivenReference { file, blake3: String::new(), coefficients: coefficients.clone() })
+    });
+    given.next()
 }
 
 /// Shuffles the rows of a set as `numpy.random.RandomState(seed).shuffle` does and cuts runs of the given lengths off its front.

@@ -1,10 +1,12 @@
 //! Finds every flipped byte of a dataset and every broken rule of its rows.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
+use crate::checks::{self, Check};
 use crate::error::{ShardError, io_error};
 use crate::manifest::PartRecord;
 use crate::reader::{Columns, Dataset};
@@ -27,6 +29,9 @@ pub struct Report {
     pub rows: u64,
     /// Faults, in the order of the files.
     pub findings: Vec<Finding>,
+    /// Suspicious structures by physics check: those that one structure alone tells, counted again, and the others as the
+    /// manifest tells them.
+    pub suspicions: BTreeMap<String, u64>,
 }
 
 /// Checks hashes, checksums and the rules of every row. `progress` is told the rows of each finished part.
@@ -53,8 +58,15 @@ pub fn verify(dir: &Path, progress: impl Fn(u64) + Sync) -> Result<Report, Shard
             }
         }
     }
-    report.findings.extend(verify_rejects(dir, manifest.rejects_blake3.as_deref()));
-    let parts: Vec<Vec<Finding>> = (0..manifest.parts.len())
+    let listed = manifest.checks.as_ref().and_then(|c| c.outliers_blake3.as_deref());
+    for (file, expected) in [
+        (crate::rejects::path(dir), manifest.rejects_blake3.as_deref()),
+        (crate::suspects::path(dir), listed),
+    ] {
+        report.files += u64::from(expected.is_some());
+        report.findings.extend(verify_list(file, expected));
+    }
+    let parts: Vec<PartReport> = (0..manifest.parts.len())
         .into_par_iter()
         .map(|part| {
             let findings = verify_part(&dataset, part);
@@ -64,13 +76,39 @@ pub fn verify(dir: &Path, progress: impl Fn(u64) + Sync) -> Result<Report, Shard
         .collect();
     report.files += parts.len() as u64;
     report.rows = manifest.rows;
-    report.findings.extend(parts.into_iter().flatten());
+    let mut suspicions: BTreeMap<String, u64> = BTreeMap::new();
+    for part in parts {
+        report.findings.extend(part.findings);
+        for (check, count) in part.suspicions {
+            *suspicions.entry(check.code().to_owned()).or_default() += count;
+        }
+    }
     report.findings.extend(strangers(dir, &manifest.parts));
+    if report.findings.is_empty() {
+        report.findings.extend(compare(&dataset, &suspicions));
+    }
+    report.suspicions = manifest.checks.as_ref().map_or(suspicions, |c| c.counts.clone());
     Ok(report)
 }
 
-fn verify_rejects(dir: &Path, expected: Option<&str>) -> Option<Finding> {
-    let file = crate::rejects::path(dir);
+/// The suspicions found now are those that the manifest counts.
+fn compare(dataset: &Dataset, found: &BTreeMap<String, u64>) -> Vec<Finding> {
+    let Some(checks) = &dataset.manifest().checks else { return Vec::new() };
+    let local = Check::ALL.into_iter().filter(|c| c.is_local()).map(Check::code);
+    let count = |counts: &BTreeMap<String, u64>, code: &str| counts.get(code).copied().unwrap_or(0);
+    let differing = local.filter(|code| count(&checks.counts, code) != count(found, code));
+    let finding = |code: &str| Finding {
+        file: dataset.manifest_path(),
+        problem: format!(
+            "check {code}: expected {} structures, found {}",
+            count(&checks.counts, code),
+            count(found, code)
+        ),
+    };
+    differing.map(finding).collect()
+}
+
+fn verify_list(file: PathBuf, expected: Option<&str>) -> Option<Finding> {
     let problem = match (expected, hash_file(&file)) {
         (None, _) => None,
         (Some(expected), Ok(found)) if found == expected => None,
@@ -80,18 +118,30 @@ fn verify_rejects(dir: &Path, expected: Option<&str>) -> Option<Finding> {
     problem.map(|problem| Finding { file, problem })
 }
 
-fn verify_part(dataset: &Dataset, part: usize) -> Vec<Finding> {
+#[derive(Default)]
+struct PartReport {
+    findings: Vec<Finding>,
+    suspicions: BTreeMap<Check, u64>,
+}
+
+impl From<Finding> for PartReport {
+    fn from(finding: Finding) -> Self {
+        Self { findings: vec![finding], ..Self::default() }
+    }
+}
+
+fn verify_part(dataset: &Dataset, part: usize) -> PartReport {
     let record = &dataset.manifest().parts[part];
     let file = dataset.dir().join("data").join(&record.file);
     let finding = |problem: String| Finding { file: file.clone(), problem };
     match hash_file(&file) {
         Ok(found) if found != record.blake3 => {
-            return vec![finding(format!("BLAKE3: expected {}, found {found}", record.blake3))];
+            return finding(format!("BLAKE3: expected {}, found {found}", record.blake3)).into();
         }
         Ok(_) => {}
-        Err(error) => return vec![finding(error.to_string())],
+        Err(error) => return finding(error.to_string()).into(),
     }
-    let mut findings = Vec::new();
+    let PartReport { mut findings, mut suspicions } = PartReport::default();
     let mut atoms = 0;
     for group in dataset.row_groups().iter().filter(|g| g.part == part) {
         match dataset.read(group, Columns::all()) {
@@ -99,6 +149,9 @@ fn verify_part(dataset: &Dataset, part: usize) -> Vec<Finding> {
                 for index in 0..block.rows() {
                     let structure = block.row(index).to_structure();
                     atoms += structure.atoms() as u64;
+                    for suspicion in checks::examine(&structure) {
+                        *suspicions.entry(suspicion.check).or_default() += 1;
+                    }
                     if let Err(fault) = structure.check() {
                         findings.push(finding(format!(
                             "row {} (`{}`): {fault}",
@@ -114,7 +167,7 @@ fn verify_part(dataset: &Dataset, part: usize) -> Vec<Finding> {
     if findings.is_empty() && atoms != record.atoms {
         findings.push(finding(format!("expected {} atoms, found {atoms}", record.atoms)));
     }
-    findings
+    PartReport { findings, suspicions }
 }
 
 /// Files below `data/` that the manifest does not know.

@@ -12,7 +12,7 @@ use shards::targets::TargetTransform;
 use shards::writer::{DatasetWriter, Reject};
 use shards::{Dataset, FloatWidth, Floats, RowSet, Structure};
 
-use molecules::{header, layout, molecule, write};
+use molecules::{layout, molecule, write};
 
 #[test]
 fn what_is_written_is_read() {
@@ -97,8 +97,7 @@ fn resume_ends_with_the_same_bytes() {
     let units: Vec<Vec<Structure>> = (0..3).map(|u| (0..6).map(|i| molecule(10 * u + i)).collect()).collect();
     let (whole, broken) = (dir.path().join("whole"), dir.path().join("broken"));
     write(&whole, &layout(), &units, 1);
-    let names = vec!["u0".to_string(), "u1".to_string(), "u2".to_string()];
-    let create = |resume| DatasetWriter::create(&broken, "test", header(), layout(), names.clone(), resume);
+    let create = |resume| DatasetWriter::create(&broken, molecules::plan(layout(), 3), resume);
     let writer = create(false).unwrap();
     molecules::write_unit(&writer, 1, &units[1]);
     // A unit cut off in the middle leaves a temporary file and no record.
@@ -109,16 +108,11 @@ fn resume_ends_with_the_same_bytes() {
     assert!(Dataset::open(&broken).unwrap_err().to_string().contains("not a finished dataset"));
     assert!(create(false).unwrap_err().to_string().contains("--resume"));
     let writer = create(true).unwrap();
-    let records = (0..3)
-        .map(|u| {
-            writer
-                .finished(u)
-                .cloned()
-                .unwrap_or_else(|| molecules::write_unit(&writer, u, &units[u as usize]))
-        })
-        .collect();
-    assert!(writer.finished(1).is_some() && writer.finished(0).is_none());
-    molecules::finish(writer, records);
+    assert!(writer.finished(1).unwrap().is_some() && writer.finished(0).unwrap().is_none());
+    for u in [0, 2] {
+        molecules::write_unit(&writer, u, &units[u as usize]);
+    }
+    molecules::finish(writer);
     assert_eq!(molecules::tree(&whole), molecules::tree(&broken));
     assert!(create(true).unwrap_err().to_string().contains("finished dataset already"));
 }
@@ -162,7 +156,7 @@ fn a_damaged_row_group_is_named_when_read() {
 fn bad_structures_are_refused_and_the_unit_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("set");
-    let writer = DatasetWriter::create(&out, "test", header(), layout(), vec!["u0".into()], false).unwrap();
+    let writer = DatasetWriter::create(&out, molecules::plan(layout(), 1), false).unwrap();
     let mut unit = writer.unit(0).unwrap();
     unit.push(&molecule(0)).unwrap();
     let bad = Structure { energy: Some(f64::NAN), ..molecule(1) };
@@ -170,8 +164,8 @@ fn bad_structures_are_refused_and_the_unit_goes_on() {
     assert_eq!(error.to_string(), "structure `m1`: `energy`: value 0 is NaN or infinite");
     unit.reject(Reject { id: "m1".into(), code: "non_finite".into(), reason: error.to_string() });
     unit.push(&molecule(2)).unwrap();
-    let records = vec![unit.finish(vec![]).unwrap()];
-    let manifest = molecules::finish(writer, records);
+    unit.finish(vec![]).unwrap();
+    let manifest = molecules::finish(writer);
     assert_eq!((manifest.rows, manifest.rejects["non_finite"]), (2, 1));
     assert!(out.join("rejects.parquet").exists());
 }
@@ -248,16 +242,14 @@ fn a_killed_start_can_be_repeated() {
     let other = dir.path().join("other");
     fs::create_dir_all(&other).unwrap();
     fs::write(other.join("thesis.tex"), "mine").unwrap();
-    let error =
-        DatasetWriter::create(&other, "test", header(), layout(), vec!["u0".into()], true).unwrap_err();
+    let error = DatasetWriter::create(&other, molecules::plan(layout(), 1), true).unwrap_err();
     assert!(error.to_string().contains("holds other files"), "{error}");
 }
 
 #[test]
 fn a_second_writer_is_kept_out() {
     let dir = tempfile::tempdir().unwrap();
-    let create =
-        || DatasetWriter::create(dir.path().join("set"), "test", header(), layout(), vec!["u0".into()], true);
+    let create = || DatasetWriter::create(dir.path().join("set"), molecules::plan(layout(), 1), true);
     let first = create().unwrap();
     assert!(create().unwrap_err().to_string().contains("another jmp-ingest is writing here"));
     drop(first);
@@ -268,28 +260,28 @@ fn a_second_writer_is_kept_out() {
 fn damaged_parts_of_an_interrupted_conversion_are_converted_again() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("set");
-    let create = || DatasetWriter::create(&out, "test", header(), layout(), vec!["u0".into()], true).unwrap();
+    let create = || DatasetWriter::create(&out, molecules::plan(layout(), 1), true).unwrap();
     let writer = create();
     molecules::write_unit(&writer, 0, &[molecule(0), molecule(1)]);
     drop(writer);
-    assert!(create().finished(0).is_some());
+    assert!(create().finished(0).unwrap().is_some());
     let part = out.join("data/part-00000.parquet");
     let mut bytes = fs::read(&part).unwrap();
     bytes[50] ^= 1;
     fs::write(&part, bytes).unwrap();
-    assert!(create().finished(0).is_none());
+    assert!(create().finished(0).unwrap().is_none());
 }
 
 #[test]
 fn rejects_are_covered_by_a_hash() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("set");
-    let writer = DatasetWriter::create(&out, "test", header(), layout(), vec!["u0".into()], false).unwrap();
+    let writer = DatasetWriter::create(&out, molecules::plan(layout(), 1), false).unwrap();
     let mut unit = writer.unit(0).unwrap();
     unit.push(&molecule(0)).unwrap();
     unit.reject(Reject { id: "x".into(), code: "length".into(), reason: "too short".into() });
-    let records = vec![unit.finish(vec![]).unwrap()];
-    molecules::finish(writer, records);
+    unit.finish(vec![]).unwrap();
+    molecules::finish(writer);
     let path = out.join("rejects.parquet");
     let bytes = fs::read(&path).unwrap();
     for at in (0..bytes.len()).step_by(97) {

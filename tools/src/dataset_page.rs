@@ -206,13 +206,14 @@ fn label_table(d: &DatasetReport) -> String {
                 Cell::number(Some(l.referenced_std), 4),
                 Cell::number(Some(l.referenced_mae), 4),
                 Cell::number(Some(l.referenced_max), 4),
-                Cell::integer(l.rank as u64),
+                Cell::number(l.rank.map(|r| r as f64), 6),
                 Cell::integer(l.elements as u64),
-                Cell::number(Some(l.condition), 3),
+                Cell::number(l.condition, 3),
             ]);
         }
     }
-    let lacking = d.splits.iter().flat_map(|s| s.labels.values()).any(|l| l.rank < l.elements);
+    let lacking =
+        d.splits.iter().flat_map(|s| s.labels.values()).any(|l| l.rank.is_some_and(|rank| rank < l.elements));
     let note = "<p class=\"note\">Where the rank is below the number of elements, the compositions do not determine each \
                 coefficient; the one of least norm is taken.</p>\n";
     table.render() + if lacking { note } else { "" }

@@ -137,11 +137,11 @@ pub struct LabelSummary {
     /// Largest absolute value after it.
     pub referenced_max: f64,
     /// Rank of the fit.
-    pub rank: usize,
+    pub rank: Option<usize>,
     /// Elements in the fit; a rank below this leaves coefficients undetermined.
     pub elements: usize,
     /// Condition number of the count matrix.
-    pub condition: f64,
+    pub condition: Option<f64>,
 }
 
 /// Forces of a split, eV/Å.

@@ -5,11 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ingest::IngestError;
-use ingest::convert::{Outcome, Settings, convert};
+use ingest::convert::{Outcome, PartitionOutcome, Profile, Settings, convert, convert_partition};
+use ingest::filter::Filter;
 use ingest::formats::{EnergyKind, Format, Labels, Options, RelaxationFrames, SourceUnits, open};
 use ingest::input::Input;
+use ingest::partition::Share;
+use ingest::reference;
 use shards::NeighborStorage;
+use shards::checks::Check;
 use shards::units::ConstantSet;
+use shards::writer::DuplicateIds;
 
 use super::{counted, human_bytes, say_splits};
 use crate::console::Console;
@@ -20,6 +25,8 @@ Examples:
   jmp-ingest convert --dataset oc20 --input train=s2ef/200k/train val_id=s2ef/all/val_id --output shards/oc20
   jmp-ingest convert --dataset oc22 --input s2ef-total --output shards/oc22 --jobs 16
   jmp-ingest convert --dataset rmd17 --input rmd17/npz_data/rmd17_aspirin.npz --output shards/aspirin
+  jmp-ingest convert --dataset oc20 --input s2ef --output parts/3 --partition 3/16
+  jmp-ingest convert --dataset ani1x --input ani1x-release.h5 --output shards/calm --filter max-force=50
   jmp-ingest convert --dataset rmd17 --input train_01=a.npz test_01=b.npz --output shards/ethanol
   jmp-ingest convert --dataset qm9 --input dsgdb9nsd.xyz.tar.bz2 uncharacterized.txt --output shards/qm9
   jmp-ingest convert --dataset spice --input SPICE.hdf5 --subset dipeptides --output shards/dipeptides
@@ -53,6 +60,22 @@ pub(crate) struct Args {
     /// Continue an interrupted conversion.
     #[arg(long)]
     resume: bool,
+    /// Convert only the i-th of n shares of the source, for `jmp-ingest merge`.
+    #[arg(long, value_name = "i/n")]
+    partition: Option<Share>,
+    /// Leave out structures that break a rule: max-force, max-net-force, max-energy-per-atom, min-energy-per-atom, min-distance,
+    /// max-atoms, min-atoms (=NUMBER; eV, eV/Å, Å) or elements=H:C:N:O. Recorded in the manifest; each is listed.
+    #[arg(long, value_name = "NAME=VALUE")]
+    filter: Vec<Filter>,
+    /// Take this published reference of the energy (npz with `coeff` by atomic number, eV) instead of fitting one.
+    #[arg(long, value_name = "FILE.npz")]
+    linear_reference: Option<PathBuf>,
+    /// Count and list ids that come more than once, instead of stopping.
+    #[arg(long)]
+    allow_duplicate_ids: bool,
+    /// Tell where the time went.
+    #[arg(long)]
+    profile: bool,
     /// OC20: total or referenced energies. LMDBs do not say which they hold: say it here. Raw sets hold both: choose.
     #[arg(long, value_name = "KIND", default_value = "total", value_parser = parse_energy)]
     energy: EnergyKind,
@@ -197,7 +220,6 @@ pub(crate) fn run(args: &Args, console: Console) -> anyhow::Result<()> {
         labels: args.own.labels(),
     };
     let source = open(args.dataset, &inputs, &options)?;
-    let total = source.units().iter().map(|u| u.structures).sum();
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let settings = Settings {
         output: args.output.clone(),
@@ -205,13 +227,28 @@ pub(crate) fn run(args: &Args, console: Console) -> anyhow::Result<()> {
         neighbors: args.neighbors,
         max_rejects: args.max_rejects,
         resume: args.resume,
+        filters: args.filter.clone(),
+        reference: args.linear_reference.as_deref().map(reference::read).transpose()?,
+        duplicate_ids: if args.allow_duplicate_ids { DuplicateIds::Allow } else { DuplicateIds::Refuse },
     };
     let stop = stop_on_signal()?;
+    let units = match args.partition {
+        Some(share) => share.units(source.units()),
+        None => (0..source.units().len()).collect(),
+    };
+    let total = units.iter().map(|&u| source.units()[u].structures).sum();
     let display = console.progress(&source.header().name, total);
-    let result = convert(source.as_ref(), &settings, &display, &stop);
-    display.close();
-    let outcome = result.map_err(|error| explain(error, args))?;
-    report(console, &args.output, &outcome, display.rate());
+    if let Some(share) = args.partition {
+        let result = convert_partition(source.as_ref(), &settings, share, &display, &stop);
+        display.close();
+        let outcome = result.map_err(|error| explain(error, args))?;
+        report_partition(console, args, &outcome, display.rate());
+    } else {
+        let result = convert(source.as_ref(), &settings, &display, &stop);
+        display.close();
+        let outcome = result.map_err(|error| explain(error, args))?;
+        report(console, &args.output, &outcome, Some(display.rate()), args.profile);
+    }
     Ok(())
 }
 
@@ -239,19 +276,86 @@ fn explain(error: IngestError, args: &Args) -> anyhow::Error {
     }
 }
 
-fn report(console: Console, output: &std::path::Path, outcome: &Outcome, rate: f64) {
+fn report_partition(console: Console, args: &Args, outcome: &PartitionOutcome, rate: f64) {
+    for warning in &outcome.partition.warnings {
+        console.warn(warning);
+    }
+    console.say(&format!(
+        "partition {}: {} structures in {}, {} left out, {rate:.0} structures a second",
+        outcome.partition.share,
+        outcome.structures,
+        counted(outcome.partition.units.len(), "unit"),
+        outcome.left_out,
+    ));
+    if outcome.resumed_units > 0 {
+        console.say(&format!("  {} finished by an earlier run", counted(outcome.resumed_units, "unit")));
+    }
+    if args.profile {
+        say_profile(console, &outcome.profile);
+    }
+    console.say(&format!(
+        "written to {}; put all partitions together with: jmp-ingest merge OUT IN…",
+        args.output.display()
+    ));
+    console.result(&serde_json::json!({
+        "output": args.output,
+        "partition": outcome.partition.share.to_string(),
+        "structures": outcome.structures,
+        "left_out": outcome.left_out,
+        "units": outcome.partition.units.len(),
+        "structures_per_second": rate,
+        "warnings": outcome.partition.warnings,
+        "profile": outcome.profile,
+    }));
+}
+
+fn say_profile(console: Console, profile: &Profile) {
+    let total: f64 = profile.steps().iter().map(|s| s.1).sum();
+    console.say(&format!("  time: {:.2} s from start to end; summed over the threads:", profile.wall));
+    for (name, seconds) in profile.steps() {
+        console
+            .say(&format!("    {name:<12} {seconds:>9.2} s  {:>5.1} %", 100.0 * seconds / total.max(1e-9)));
+    }
+    console.say(&format!(
+        "    {:<12} {:>9.2} s  from start to end, after the units",
+        "measure", profile.measure
+    ));
+}
+
+/// What the physics checks found.
+pub(super) fn say_suspicions(console: Console, counts: &std::collections::BTreeMap<String, u64>) {
+    for check in Check::ALL {
+        if let Some(count) = counts.get(check.code()).filter(|&&c| c > 0) {
+            let structures = counted(*count as usize, "structure");
+            console.say(&format!("  suspicious: {structures} ({}): {}", check.code(), check.meaning()));
+        }
+    }
+    if counts.values().any(|&c| c > 0) {
+        console.say("  they are stored, and listed in outliers.parquet; --filter leaves such out");
+    }
+}
+
+/// Tells what became of a conversion or merge.
+pub(super) fn report(
+    console: Console,
+    output: &std::path::Path,
+    outcome: &Outcome,
+    rate: Option<f64>,
+    profile: bool,
+) {
     let manifest = &outcome.manifest;
     for warning in &outcome.warnings {
         console.warn(warning);
     }
     let bytes: u64 = manifest.parts.iter().map(|p| p.bytes).sum();
     console.say(&format!(
-        "{}: {} structures, {} atoms, {} in {}, {rate:.0} structures a second",
+        "{}: {} structures, {} atoms, {} in {}{}",
         manifest.dataset.name,
         manifest.rows,
         manifest.atoms,
         human_bytes(bytes),
         counted(manifest.parts.len(), "part"),
+        rate.map_or_else(String::new, |rate| format!(", {rate:.0} structures a second")),
     ));
     if outcome.resumed_units > 0 {
         console.say(&format!("  {} finished by an earlier run", counted(outcome.resumed_units, "unit")));
@@ -259,7 +363,12 @@ fn report(console: Console, output: &std::path::Path, outcome: &Outcome, rate: f
     for (code, count) in &manifest.rejects {
         console.say(&format!("  left out: {count} ({code}), listed in rejects.parquet"));
     }
+    let checks = manifest.checks.clone().unwrap_or_default();
+    say_suspicions(console, &checks.counts);
     say_splits(console, manifest);
+    if profile {
+        say_profile(console, &outcome.profile);
+    }
     console.say(&format!(
         "written to {}; check it with: jmp-ingest verify {}",
         output.display(),
@@ -277,7 +386,9 @@ fn report(console: Console, output: &std::path::Path, outcome: &Outcome, rate: f
         "left_out": manifest.rejects,
         "splits": splits,
         "structures_per_second": rate,
+        "suspicious": checks.counts,
         "warnings": outcome.warnings,
+        "profile": outcome.profile,
         "manifest_hash": manifest.hash,
     }));
 }

@@ -1,7 +1,9 @@
 //! The subcommands, one file each.
 
 pub(crate) mod convert;
+pub(crate) mod explain;
 pub(crate) mod inspect;
+pub(crate) mod merge;
 pub(crate) mod split;
 pub(crate) mod verify;
 
@@ -42,7 +44,9 @@ pub(crate) fn say_splits(console: Console, manifest: &Manifest) {
         let std = match energy {
             None => "-".to_owned(),
             // As many elements as structures: the residuals say nothing.
-            Some(l) if l.count <= l.reference.rank as u64 => "too few to tell".to_owned(),
+            Some(l) if l.reference.rank.is_some_and(|rank| l.count <= rank as u64) => {
+                "too few to tell".to_owned()
+            }
             Some(l) => format!("{:.4}", l.referenced.std),
         };
         let rms = statistics.forces.as_ref().map_or_else(|| "-".to_owned(), |f| format!("{:.4}", f.rms));

@@ -37,7 +37,12 @@ pub(crate) fn run(args: &Args, console: Console) -> anyhow::Result<()> {
         console.say(&format!("{}: {}", finding.file.display(), finding.problem));
     }
     let faults = findings.len();
-    console.result(&serde_json::json!({ "files": report.files, "rows": report.rows, "findings": findings }));
+    console.result(&serde_json::json!({
+        "files": report.files,
+        "rows": report.rows,
+        "findings": findings,
+        "suspicious": report.suspicions,
+    }));
     let Some(first) = report.findings.first() else {
         console.say(&format!(
             "{}: {} files, {} rows, no faults",
@@ -45,6 +50,7 @@ pub(crate) fn run(args: &Args, console: Console) -> anyhow::Result<()> {
             report.files,
             report.rows
         ));
+        super::convert::say_suspicions(console, &report.suspicions);
         return Ok(());
     };
     let noun = if faults == 1 { "fault" } else { "faults" };

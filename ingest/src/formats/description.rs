@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use shards::graph::GraphSpec;
+use shards::manifest::SourceUnits;
 use shards::units::{ConstantSet, Constants};
 use shards::{DatasetHeader, FloatWidth, Layout, NeighborStorage};
 
@@ -32,13 +33,33 @@ pub(super) fn header(format: Format, constants: Option<ConstantSet>) -> DatasetH
         Format::Spice => ("molecules", "wB97M-D3(BJ)/def2-TZVPPD", "see the record of the download (Zenodo)"),
         Format::Extxyz => ("structures", "not stated", "not stated"),
     };
+    let constants = constants.map(Constants::of);
     DatasetHeader {
         name: format.name().to_owned(),
         domain: domain.to_owned(),
         level_of_theory: level.to_owned(),
         licence: licence.to_owned(),
-        constants: constants.map(Constants::of),
+        source_units: Some(source_units(format, constants.as_ref())),
+        constants,
         choices: BTreeMap::new(),
+    }
+}
+
+/// What the numbers of a source are in. Without constants it is in eV already, such as the LMDB files that JMP makes.
+fn source_units(format: Format, constants: Option<&Constants>) -> SourceUnits {
+    match (format, constants) {
+        (Format::Ani1x, Some(c)) => {
+            SourceUnits::new(("hartree", c.hartree_ev), ("hartree/Å", c.hartree_ev), ("Å", 1.0))
+        }
+        (Format::Rmd17 | Format::Md17 | Format::Md22, Some(c)) => {
+            SourceUnits::new(("kcal/mol", c.kcal_mol_ev), ("kcal/mol/Å", c.kcal_mol_ev), ("Å", 1.0))
+        }
+        (Format::Spice, Some(c)) => SourceUnits::new(
+            ("hartree", c.hartree_ev),
+            ("hartree/bohr, gradient", -c.hartree_per_bohr()),
+            ("bohr", c.bohr_angstrom),
+        ),
+        _ => SourceUnits::same(),
     }
 }
 

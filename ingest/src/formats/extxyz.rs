@@ -71,6 +71,7 @@ impl Extxyz {
         let constants = labels.units.needs_constants().then_some(options.constants);
         let mut header = description::header(Format::Extxyz, constants);
         labels.describe(&mut header);
+        header.source_units = Some(labels.units.described(options.constants));
         let float = if options.narrow { FloatWidth::F32 } else { FloatWidth::F64 };
         let mut layout = description::layout(Format::Extxyz, float);
         layout.targets = labels.columns();

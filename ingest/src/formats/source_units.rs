@@ -70,6 +70,20 @@ impl SourceUnits {
         &self.text
     }
 
+    /// The units by name and size, for the manifest.
+    pub(crate) fn described(&self, set: ConstantSet) -> shards::manifest::SourceUnits {
+        let factors = self.factors(set);
+        let names: Vec<&str> = self.text.split(',').map(str::trim).collect();
+        let (energy, length) = (names[0], names.get(1).copied().unwrap_or("Å"));
+        let quotient = format!("{energy}/{length}");
+        let force = names.get(2).copied().unwrap_or(&quotient);
+        shards::manifest::SourceUnits::new(
+            (energy, factors.energy),
+            (force, factors.force),
+            (length, factors.length),
+        )
+    }
+
     /// Whether constants are needed: not for what is in eV and Å already.
     pub fn needs_constants(&self) -> bool {
         let plain = |e, l| matches!(e, Energy::Ev | Energy::MilliEv) && l != Length::Bohr;

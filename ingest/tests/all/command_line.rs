@@ -6,17 +6,17 @@ use std::process::{Command, Output};
 
 use crate::fixture;
 
-fn run(arguments: &[&str]) -> Output {
+pub(crate) fn run(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_jmp-ingest")).args(arguments).output().unwrap()
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// Runs and expects success.
 #[track_caller]
-fn ok(arguments: &[&str]) -> String {
+pub(crate) fn ok(arguments: &[&str]) -> String {
     let output = run(arguments);
     assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
     text(&output.stdout)
@@ -24,7 +24,7 @@ fn ok(arguments: &[&str]) -> String {
 
 /// Runs and expects exit code 2 with a message.
 #[track_caller]
-fn refused(arguments: &[&str], message: &str) {
+pub(crate) fn refused(arguments: &[&str], message: &str) {
     let output = run(arguments);
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
@@ -33,7 +33,7 @@ fn refused(arguments: &[&str], message: &str) {
 }
 
 /// All files below a directory with their bytes.
-fn contents(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn contents(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     let mut pending = vec![dir.to_path_buf()];
     while let Some(next) = pending.pop() {
@@ -205,7 +205,7 @@ fn usage_errors_and_json() {
     let failed = run(&["verify", "/no/such/dir", "--json"]);
     let result: serde_json::Value = serde_json::from_str(&text(&failed.stdout)).unwrap();
     assert_eq!((failed.status.code(), &result["exit_code"]), (Some(2), &2.into()));
-    for command in ["convert", "split", "inspect", "verify"] {
+    for command in ["convert", "merge", "split", "inspect", "explain", "verify"] {
         assert!(ok(&[command, "--help"]).contains("Examples:"), "{command}");
     }
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stderr, reason = "a skipped test says so")]
 
 mod command_line;
+mod engine;
 mod fixtures;
 mod fixtures_molecules;
 mod hostile;

@@ -64,6 +64,11 @@ impl Columns {
         Self(Self::COUNTS)
     }
 
+    /// The columns of both.
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     const fn has(self, kind: u8) -> bool {
         self.0 & kind != 0
     }

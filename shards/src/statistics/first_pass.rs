@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::second_pass::{Pivot, SecondPass};
 use super::{ATOMS_BIN, ElementCount, ForceStatistics, SplitStatistics, element_counts};
+use crate::error::ShardError;
 use crate::exact_sum::ExactSum;
-use crate::linear_reference::ReferenceFit;
+use crate::linear_reference::{GivenReference, ReferenceFit};
 use crate::reader::Block;
 
 pub(super) struct FirstPass {
@@ -137,10 +138,20 @@ impl LabelSums {
         self.fit.merge(&other.fit);
     }
 
-    pub(super) fn pivot(&self, split: &str) -> Option<Pivot> {
-        let reference = self.fit.solve(split)?;
-        let table = reference.table();
-        Some(Pivot { mean: self.sum.value() / self.count as f64, reference, table })
+    /// What the second pass subtracts: the given reference, else the fit. `None` without structures.
+    pub(super) fn pivot(
+        &self,
+        split: &str,
+        given: Option<&GivenReference>,
+    ) -> Result<Option<Pivot>, ShardError> {
+        let reference = match given {
+            Some(given) if self.fit.structures() > 0 => {
+                Some(given.applied(split, self.fit.structures(), &self.fit.elements())?)
+            }
+            _ => self.fit.solve(split),
+        };
+        let mean = self.sum.value() / self.count as f64;
+        Ok(reference.map(|reference| Pivot { mean, table: reference.table(), reference }))
     }
 }
 

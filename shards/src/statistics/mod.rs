@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 use first_pass::FirstPass;
 use second_pass::{Pivot, SecondPass};
 
+use crate::checks::outliers::{self, Residuals};
 use crate::error::ShardError;
-use crate::linear_reference::LinearReference;
+use crate::linear_reference::{GivenReference, LinearReference};
 use crate::reader::{Block, Columns, Dataset};
 use crate::row_set::RowSet;
 
@@ -110,8 +111,42 @@ pub struct ForceStatistics {
     pub log_norm_histogram: BTreeMap<i32, u64>,
 }
 
-/// Measures several splits at once; rows are decoded once a pass, whatever the number of splits.
-pub fn measure(dataset: &Dataset, splits: &[(String, RowSet)]) -> Result<Vec<SplitStatistics>, ShardError> {
+/// Measures several splits at once; rows are decoded once a pass, whatever the number of splits. A given reference takes the
+/// place of the fit of the energy.
+///
+/// # Errors
+/// When rows cannot be read, or the given reference lacks an element.
+pub fn measure(
+    dataset: &Dataset,
+    splits: &[(String, RowSet)],
+    given: Option<&GivenReference>,
+) -> Result<Vec<SplitStatistics>, ShardError> {
+    passes(dataset, splits, given, None).map(|measured| measured.0)
+}
+
+/// [`measure`], and the energies after the reference of all rows together.
+pub(crate) fn measure_with_residuals(
+    dataset: &Dataset,
+    splits: &[(String, RowSet)],
+    given: Option<&GivenReference>,
+) -> Result<(Vec<SplitStatistics>, Option<Residuals>), ShardError> {
+    if let Some(whole) = splits.iter().position(|(_, rows)| rows.len() == dataset.rows()) {
+        return passes(dataset, splits, given, Some(whole));
+    }
+    let all = ("all rows".to_owned(), RowSet::from_range(0..dataset.rows()));
+    let extended = [splits, &[all]].concat();
+    let (mut statistics, residuals) = passes(dataset, &extended, given, Some(splits.len()))?;
+    statistics.truncate(splits.len());
+    Ok((statistics, residuals))
+}
+
+/// The two passes; `whole` is the split of all rows, if residuals are wanted.
+fn passes(
+    dataset: &Dataset,
+    splits: &[(String, RowSet)],
+    given: Option<&GivenReference>,
+    whole: Option<usize>,
+) -> Result<(Vec<SplitStatistics>, Option<Residuals>), ShardError> {
     let labels = label_names(dataset);
     let first = fold(
         dataset,
@@ -124,22 +159,33 @@ pub fn measure(dataset: &Dataset, splits: &[(String, RowSet)]) -> Result<Vec<Spl
     let fitted: Vec<Vec<Option<Pivot>>> = first
         .iter()
         .zip(splits)
-        .map(|(pass, (name, _))| pass.labels.iter().map(|l| l.pivot(name)).collect())
-        .collect();
+        .map(|(pass, (name, _))| {
+            let given = |label: usize| given.filter(|_| label == 0);
+            pass.labels.iter().enumerate().map(|(label, sums)| sums.pivot(name, given(label))).collect()
+        })
+        .collect::<Result<_, _>>()?;
+    let stride = outliers::stride(dataset.rows());
     let second = fold(
         dataset,
         Columns::energies(),
         splits,
         || SecondPass::new(labels.len()),
-        |pass, split, block, index| pass.add(&fitted[split], block, index),
+        |pass, split, block, index| {
+            pass.add(&fitted[split], block, index);
+            if whole == Some(split) {
+                pass.add_residual(&fitted[split], block, index, stride);
+            }
+        },
         SecondPass::merge,
     )?;
-    Ok(first
+    let residuals = whole.and_then(|whole| second[whole].residuals(&fitted[whole]));
+    let statistics = first
         .into_iter()
         .zip(second)
         .zip(fitted)
         .map(|((first, second), pivots)| first.finish(&labels, &second, pivots))
-        .collect())
+        .collect();
+    Ok((statistics, residuals))
 }
 
 fn label_names(dataset: &Dataset) -> Vec<String> {

@@ -1,7 +1,10 @@
 //! The second pass: moments about the means and references that the first has found, so that nothing cancels.
 
+use std::collections::BTreeMap;
+
 use super::first_pass::LabelSums;
 use super::{LabelStatistics, ReferencedMoments};
+use crate::checks::outliers::{Residuals, per_atom};
 use crate::exact_sum::ExactSum;
 use crate::linear_reference::LinearReference;
 use crate::reader::Block;
@@ -15,6 +18,10 @@ pub(super) struct Pivot {
 
 pub(super) struct SecondPass {
     pub(super) labels: Vec<Moments>,
+    /// Energies for each atom after the reference, of every k-th row.
+    sample: Vec<f64>,
+    /// First row of a row group → least and largest of them.
+    extremes: BTreeMap<u64, (f64, f64)>,
 }
 
 #[derive(Default)]
@@ -28,7 +35,35 @@ pub(super) struct Moments {
 
 impl SecondPass {
     pub(super) fn new(labels: usize) -> Self {
-        Self { labels: (0..labels).map(|_| Moments::default()).collect() }
+        Self {
+            labels: (0..labels).map(|_| Moments::default()).collect(),
+            sample: Vec::new(),
+            extremes: BTreeMap::new(),
+        }
+    }
+
+    /// Keeps the energy after the reference for the search for outliers.
+    pub(super) fn add_residual(
+        &mut self,
+        pivots: &[Option<Pivot>],
+        block: &Block,
+        index: usize,
+        stride: u64,
+    ) {
+        let row = block.row(index);
+        let (Some(Some(pivot)), Some(energy)) = (pivots.first(), row.energy) else { return };
+        let value = per_atom(energy, row.atomic_numbers, &pivot.table);
+        let first = block.first_row();
+        if (first + index as u64).is_multiple_of(stride) {
+            self.sample.push(value);
+        }
+        let extreme = self.extremes.entry(first).or_insert((value, value));
+        *extreme = (extreme.0.min(value), extreme.1.max(value));
+    }
+
+    pub(super) fn residuals(&self, pivots: &[Option<Pivot>]) -> Option<Residuals> {
+        let table = pivots.first()?.as_ref()?.table;
+        Some(Residuals { sample: self.sample.clone(), extremes: self.extremes.clone(), table })
     }
 
     pub(super) fn add(&mut self, pivots: &[Option<Pivot>], block: &Block, index: usize) {
@@ -42,6 +77,11 @@ impl SecondPass {
 
     pub(super) fn merge(&mut self, other: Self) {
         self.labels.iter_mut().zip(other.labels).for_each(|(a, b)| a.merge(&b));
+        self.sample.extend(other.sample);
+        for (first, (low, high)) in other.extremes {
+            let extreme = self.extremes.entry(first).or_insert((low, high));
+            *extreme = (extreme.0.min(low), extreme.1.max(high));
+        }
     }
 }
 

@@ -1,74 +1,56 @@
 //! One source unit → one Parquet file, on any thread.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use arrow::datatypes::Schema;
 use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::KeyValue;
-use serde::{Deserialize, Serialize};
 
 use super::columns::Columns;
+use super::record::{ReadFile, Reject, UnitRecord, keys_path};
+use super::{DatasetWriter, Times};
+use crate::checks::keys::Keys;
+use crate::checks::{self, ConsistencySums, LISTED, Previous, Suspect, Suspicion};
 use crate::error::{ShardError, io_error, parquet_error};
 use crate::graph::{Geometry, GraphCounts, NeighborList, StructureGraph};
 use crate::layout::Layout;
-use crate::manifest::{PartRecord, SourceFile, part_file, rename_durably, write_durably};
+use crate::manifest::{PartRecord, part_file, rename_durably, write_durably};
 use crate::schema::{self, CHECKSUM_KEY};
-use crate::structure::Structure;
-
-/// A structure that was not stored, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Reject {
-    /// Its id, or where it lies in the source.
-    pub id: String,
-    /// Short name that rejects are counted by.
-    pub code: String,
-    /// What was wrong.
-    pub reason: String,
-}
-
-/// What a finished unit left behind; also the mark by which a resumed conversion knows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct UnitRecord {
-    /// The Parquet file; `None` when every structure was rejected.
-    pub part: Option<PartRecord>,
-    /// Structures not stored.
-    pub rejects: Vec<Reject>,
-    /// Source files read for it.
-    pub sources: Vec<SourceFile>,
-}
+use crate::structure::{Fault, FloatWidth, Floats, Structure};
 
 /// Writes the rows of one source unit.
 pub struct UnitWriter<'a> {
+    dataset: &'a DatasetWriter,
     layout: &'a Layout,
     schema: Arc<Schema>,
     unit: u32,
-    name: String,
     temporary: PathBuf,
     path: PathBuf,
-    record_path: PathBuf,
     writer: ArrowWriter<HashingFile>,
     columns: Columns,
     checksums: Vec<String>,
     rows: u64,
     atoms: u64,
     rejects: Vec<Reject>,
+    unusable: u64,
+    keys: Keys,
+    suspicions: BTreeMap<String, u64>,
+    suspects: Vec<Suspect>,
+    previous: Previous,
+    consistency: ConsistencySums,
+    times: Times,
 }
 
 impl<'a> UnitWriter<'a> {
-    pub(super) fn create(
-        dir: &std::path::Path,
-        layout: &'a Layout,
-        unit: u32,
-        name: &str,
-        record_path: PathBuf,
-    ) -> Result<Self, ShardError> {
-        let path = dir.join("data").join(part_file(unit));
+    pub(super) fn create(dataset: &'a DatasetWriter, unit: u32) -> Result<Self, ShardError> {
+        let layout = &dataset.plan.layout;
+        let path = dataset.dir.join("data").join(part_file(unit));
         let temporary = path.with_extension("parquet.tmp");
         let file = File::create(&temporary).map_err(io_error("create", &temporary))?;
         let schema = schema::arrow_schema(layout);
@@ -76,19 +58,25 @@ impl<'a> UnitWriter<'a> {
         let writer = ArrowWriter::try_new(HashingFile::new(file), schema.clone(), Some(properties))
             .map_err(parquet_error("write", &temporary))?;
         Ok(Self {
+            dataset,
             layout,
             schema,
             unit,
-            name: name.to_string(),
             temporary,
             path,
-            record_path,
             writer,
             columns: Columns::new(layout),
             checksums: vec![],
             rows: 0,
             atoms: 0,
             rejects: vec![],
+            unusable: 0,
+            keys: Keys::default(),
+            suspicions: BTreeMap::new(),
+            suspects: vec![],
+            previous: Previous::default(),
+            consistency: ConsistencySums::default(),
+            times: Times::default(),
         })
     }
 
@@ -108,15 +96,30 @@ impl<'a> UnitWriter<'a> {
     /// [`ShardError::Structure`], [`ShardError::Graph`] and [`ShardError::FarNeighbor`] concern this structure alone: nothing of it was stored, and the
     /// writer goes on after the caller has decided to [`UnitWriter::reject`] it. Other errors end the unit.
     pub fn push(&mut self, structure: &Structure) -> Result<(), ShardError> {
+        let start = Instant::now();
+        // What is stored is what is checked and counted: numbers that will be narrowed are narrowed first.
+        let stored = stored_form(structure, self.layout.float);
+        let structure = stored.as_ref();
         let refused = |fault| ShardError::Structure { id: structure.id.clone(), fault };
         structure.check().map_err(refused)?;
         let (expected, found) = (self.layout.targets.len(), structure.targets.len());
         if expected != found {
-            return Err(refused(crate::structure::Fault::Targets { expected, found }));
+            return Err(refused(Fault::Targets { expected, found }));
         }
+        let suspicions = checks::examine(structure);
+        self.times.check += start.elapsed();
+        let start = Instant::now();
         let (counts, neighbors) = self.geometry(structure)?;
+        self.times.neighbors += start.elapsed();
         let stored = self.columns.push(structure, &counts, neighbors.as_ref());
         stored.ok_or_else(|| ShardError::FarNeighbor { id: structure.id.clone() })?;
+        let start = Instant::now();
+        for suspicion in suspicions {
+            self.suspect(&structure.id, suspicion);
+        }
+        self.keys.push(structure);
+        self.previous.follow(structure, &mut self.consistency);
+        self.times.check += start.elapsed();
         self.rows += 1;
         self.atoms += structure.atoms() as u64;
         if self.columns.rows() == self.layout.row_group_rows as usize {
@@ -125,8 +128,23 @@ impl<'a> UnitWriter<'a> {
         Ok(())
     }
 
-    /// Notes a structure that is not stored.
+    fn suspect(&mut self, id: &str, suspicion: Suspicion) {
+        let Suspicion { check, value, limit } = suspicion;
+        let count = self.suspicions.entry(check.code().to_owned()).or_default();
+        *count += 1;
+        if *count <= LISTED as u64 {
+            self.suspects.push(Suspect { row: self.rows, id: id.to_owned(), check, value, limit });
+        }
+    }
+
+    /// Notes a structure that cannot be stored; it counts against the limit of rejects.
     pub fn reject(&mut self, reject: Reject) {
+        self.rejects.push(reject);
+        self.unusable += 1;
+    }
+
+    /// Notes a structure that is not stored on purpose.
+    pub fn leave_out(&mut self, reject: Reject) {
         self.rejects.push(reject);
     }
 
@@ -134,11 +152,6 @@ impl<'a> UnitWriter<'a> {
         let positions: Vec<[f64; 3]> = (0..structure.atoms())
             .map(|i| std::array::from_fn(|k| structure.positions.get(3 * i + k)))
             .collect();
-        // What is stored is what is counted: positions that will be narrowed are narrowed first.
-        let positions = match self.layout.float {
-            crate::FloatWidth::F32 => positions.iter().map(|p| p.map(|x| f64::from(x as f32))).collect(),
-            crate::FloatWidth::F64 => positions,
-        };
         let geometry = Geometry {
             positions: &positions,
             cell: structure.cell.map(|c| [[c[0], c[1], c[2]], [c[3], c[4], c[5]], [c[6], c[7], c[8]]]),
@@ -159,6 +172,8 @@ impl<'a> UnitWriter<'a> {
     }
 
     fn flush(&mut self) -> Result<(), ShardError> {
+        let start = Instant::now();
+        let written = self.writer.inner().time;
         let columns = std::mem::replace(&mut self.columns, Columns::new(self.layout));
         let path = self.temporary.clone();
         let path = path.as_path();
@@ -171,6 +186,9 @@ impl<'a> UnitWriter<'a> {
         self.writer.flush().map_err(parquet_error("write", path))?;
         self.writer.sync().map_err(io_error("write", path))?;
         self.checksums.push(self.writer.inner_mut().end_segment());
+        let written = self.writer.inner().time.saturating_sub(written);
+        self.times.compress += start.elapsed().saturating_sub(written);
+        self.times.write += written;
         Ok(())
     }
 
@@ -180,22 +198,34 @@ impl<'a> UnitWriter<'a> {
         Ok(())
     }
 
-    /// Closes the file, renames it into place and leaves the unit's record, in this order.
-    pub fn finish(mut self, sources: Vec<SourceFile>) -> Result<UnitRecord, ShardError> {
+    /// Closes the file, renames it into place and leaves the unit's keys and record, in this order.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn finish(mut self, sources: Vec<ReadFile>) -> Result<UnitRecord, ShardError> {
         if self.columns.rows() > 0 {
             self.flush()?;
         }
-        let rejects = std::mem::take(&mut self.rejects);
-        let record_path = self.record_path.clone();
-        let part = self.close()?;
-        let record = UnitRecord { part, rejects, sources };
-        let failed = |e: serde_json::Error| ShardError::Io {
-            action: "write",
-            path: record_path.clone(),
-            source: e.into(),
+        let start = Instant::now();
+        let (dataset, unit, mut times) = (self.dataset, self.unit, self.times);
+        let progress = dataset.progress();
+        let mut record = UnitRecord {
+            part: None,
+            rejects: std::mem::take(&mut self.rejects),
+            unusable: self.unusable,
+            sources,
+            suspicions: std::mem::take(&mut self.suspicions),
+            suspects: std::mem::take(&mut self.suspects),
+            consistency: self.consistency,
         };
-        let text = serde_json::to_string(&record).map_err(failed)?;
-        write_durably(&record_path, text.as_bytes())?;
+        let keys = std::mem::take(&mut self.keys);
+        record.part = self.close()?;
+        if record.part.is_some() {
+            write_durably(&keys_path(&progress, unit), keys.bytes())?;
+        }
+        record.write(&progress, unit)?;
+        times.write += start.elapsed();
+        dataset.times.add(times);
         Ok(record)
     }
 
@@ -215,7 +245,7 @@ impl<'a> UnitWriter<'a> {
         rename_durably(&path, &self.path)?;
         Ok(Some(PartRecord {
             unit: self.unit,
-            source: self.name,
+            source: self.dataset.plan.units[self.unit as usize].clone(),
             file: part_file(self.unit),
             rows: self.rows,
             atoms: self.atoms,
@@ -227,27 +257,26 @@ impl<'a> UnitWriter<'a> {
     }
 }
 
-/// Counts by reject code.
-pub(super) fn count_rejects<'r>(rejects: impl Iterator<Item = &'r Reject>) -> BTreeMap<String, u64> {
-    let mut counts = BTreeMap::new();
-    for reject in rejects {
-        *counts.entry(reject.code.clone()).or_default() += 1;
-    }
-    counts
-}
-
 /// A file that hashes what is written: the whole, and a segment at a time.
 struct HashingFile {
     file: io::BufWriter<File>,
     written: u64,
     whole: blake3::Hasher,
     segment: blake3::Hasher,
+    /// Spent here.
+    time: Duration,
 }
 
 impl HashingFile {
     fn new(file: File) -> Self {
         let file = io::BufWriter::with_capacity(1 << 20, file);
-        Self { file, written: 0, whole: blake3::Hasher::new(), segment: blake3::Hasher::new() }
+        Self {
+            file,
+            written: 0,
+            whole: blake3::Hasher::new(),
+            segment: blake3::Hasher::new(),
+            time: Duration::ZERO,
+        }
     }
 
     fn start_segment(&mut self) {
@@ -270,14 +299,36 @@ impl HashingFile {
 
 impl Write for HashingFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n = self.file.write(bytes)?;
-        self.written += n as u64;
-        self.whole.update(&bytes[..n]);
-        self.segment.update(&bytes[..n]);
-        Ok(n)
+        let Self { file, written, whole, segment, time } = self;
+        Times::measure(time, || {
+            let n = file.write(bytes)?;
+            *written += n as u64;
+            whole.update(&bytes[..n]);
+            segment.update(&bytes[..n]);
+            Ok(n)
+        })
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
+}
+
+/// The structure with the floats that the dataset has.
+fn stored_form(structure: &Structure, float: FloatWidth) -> Cow<'_, Structure> {
+    let width = |floats: &Floats| match floats {
+        Floats::F32(_) => FloatWidth::F32,
+        Floats::F64(_) => FloatWidth::F64,
+    };
+    let fits = |floats: &Floats| width(floats) == float;
+    if fits(&structure.positions) && structure.forces.as_ref().is_none_or(fits) {
+        return Cow::Borrowed(structure);
+    }
+    let convert = |floats: &Floats| match float {
+        FloatWidth::F32 => Floats::F32(floats.iter().map(|x| x as f32).collect()),
+        FloatWidth::F64 => Floats::F64(floats.to_f64()),
+    };
+    let positions = convert(&structure.positions);
+    let forces = structure.forces.as_ref().map(convert);
+    Cow::Owned(Structure { positions, forces, ..structure.clone() })
 }

@@ -10,7 +10,7 @@ use shards::graph::GraphSpec;
 use shards::layout::{Layout, NeighborStorage};
 use shards::manifest::DatasetHeader;
 use shards::splits::SplitDefinition;
-use shards::writer::{DatasetWriter, UnitRecord};
+use shards::writer::{DatasetWriter, DuplicateIds, Plan, UnitRecord};
 use shards::{FloatWidth, Floats, Manifest, RowSet, Structure};
 
 /// Molecule number `i`: 4 to 8 atoms of H, C and O on a jittered grid, with made-up labels.
@@ -50,8 +50,15 @@ pub(crate) fn header() -> DatasetHeader {
         level_of_theory: "none".into(),
         licence: "CC0-1.0".into(),
         constants: None,
+        source_units: None,
         choices: BTreeMap::new(),
     }
+}
+
+/// A plan of units `u0`, `u1`, ….
+pub(crate) fn plan(layout: Layout, units: usize) -> Plan {
+    let units = (0..units).map(|u| format!("u{u}")).collect();
+    Plan { tool: "test".into(), header: header(), layout, units, reference: None }
 }
 
 pub(crate) fn layout() -> Layout {
@@ -71,31 +78,27 @@ pub(crate) fn write_unit(writer: &DatasetWriter, unit: u32, structures: &[Struct
 }
 
 /// Finishes with one split, `all`.
-pub(crate) fn finish(writer: DatasetWriter, records: Vec<UnitRecord>) -> Manifest {
+pub(crate) fn finish(writer: DatasetWriter) -> Manifest {
     let all = |d: &shards::Dataset| {
         Ok(vec![SplitDefinition::new("all", "all rows", None, RowSet::from_range(0..d.rows()))?])
     };
-    writer.finish(records, all).unwrap()
+    writer.finish(DuplicateIds::Refuse, all).unwrap()
 }
 
 /// Writes units, on several threads in reverse order when asked.
 pub(crate) fn write(out: &Path, layout: &Layout, units: &[Vec<Structure>], threads: usize) -> Manifest {
-    let names = (0..units.len()).map(|u| format!("u{u}")).collect();
-    let writer = DatasetWriter::create(out, "test", header(), layout.clone(), names, false).unwrap();
-    let mut records: Vec<(usize, UnitRecord)> = std::thread::scope(|scope| {
-        let handles: Vec<_> = (0..threads)
-            .map(|t| {
-                let writer = &writer;
-                scope.spawn(move || {
-                    let mine = (0..units.len()).rev().filter(|u| u % threads == t);
-                    mine.map(|u| (u, write_unit(writer, u as u32, &units[u]))).collect::<Vec<_>>()
-                })
-            })
-            .collect();
-        handles.into_iter().flat_map(|h| h.join().unwrap()).collect()
+    let writer = DatasetWriter::create(out, plan(layout.clone(), units.len()), false).unwrap();
+    std::thread::scope(|scope| {
+        for t in 0..threads {
+            let writer = &writer;
+            scope.spawn(move || {
+                for u in (0..units.len()).rev().filter(|u| u % threads == t) {
+                    write_unit(writer, u as u32, &units[u]);
+                }
+            });
+        }
     });
-    records.sort_by_key(|r| r.0);
-    finish(writer, records.into_iter().map(|r| r.1).collect())
+    finish(writer)
 }
 
 /// All files below a directory with their bytes.

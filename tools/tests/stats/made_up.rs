@@ -7,7 +7,7 @@ use shards::graph::GraphSpec;
 use shards::layout::{Layout, NeighborStorage};
 use shards::manifest::DatasetHeader;
 use shards::splits::SplitDefinition;
-use shards::writer::{DatasetWriter, Reject};
+use shards::writer::{DatasetWriter, DuplicateIds, Plan, Reject};
 use shards::{FloatWidth, Floats, RowSet, Structure};
 
 /// Rows of the dataset; two more are rejected.
@@ -60,6 +60,7 @@ pub(crate) fn write_with(dir: &Path, train: u64) {
         level_of_theory: "arithmetic & noise".into(),
         licence: "CC0-1.0".into(),
         constants: None,
+        source_units: None,
         choices: BTreeMap::new(),
     };
     let layout = Layout {
@@ -70,9 +71,9 @@ pub(crate) fn write_with(dir: &Path, train: u64) {
         row_group_rows: 4,
     };
     let bounds = [0, 9, 17, ROWS];
-    let names = (0..3).map(|u| format!("u{u}")).collect();
-    let writer = DatasetWriter::create(dir, "test", header, layout, names, false).unwrap();
-    let mut records = vec![];
+    let units = (0..3).map(|u| format!("u{u}")).collect();
+    let plan = Plan { tool: "test".into(), header, layout, units, reference: None };
+    let writer = DatasetWriter::create(dir, plan, false).unwrap();
     for unit in 0..3u32 {
         let mut out = writer.unit(unit).unwrap();
         let (from, to) = (bounds[unit as usize], bounds[unit as usize + 1]);
@@ -86,13 +87,13 @@ pub(crate) fn write_with(dir: &Path, train: u64) {
                 });
             }
         }
-        records.push(out.finish(vec![]).unwrap());
+        out.finish(vec![]).unwrap();
     }
     let split = |name: &str, from: u64, to: u64| {
         SplitDefinition::new(name, &format!("rows {from} to {to}"), None, RowSet::from_range(from..to))
     };
     writer
-        .finish(records, |_| {
+        .finish(DuplicateIds::Refuse, |_| {
             Ok(vec![split("all", 0, ROWS)?, split("train", 0, train)?, split("val", train, ROWS)?])
         })
         .unwrap();
