@@ -123,8 +123,14 @@ impl Golden {
     fn transform(&self, task: usize) -> TargetTransform {
         let table = &self.get("linref")[100 * task..100 * (task + 1)];
         let coefficients = (1..100).map(|z| (z as u8, table[z])).collect();
-        let reference =
-            LinearReference { split: "train".into(), coefficients, structures: 1, rank: Some(1), condition: Some(1.0), given: None };
+        let reference = LinearReference {
+            split: "train".into(),
+            coefficients,
+            structures: 1,
+            rank: Some(1),
+            condition: Some(1.0),
+            given: None,
+        };
         TargetTransform {
             reference: Some(reference),
             mean: self.get("energy_mean")[task],
