@@ -87,7 +87,8 @@ Tensor slope(const Tensor& g, const Tensor& x, int64_t order = 1, double scale =
 
 struct ProductFunction : Function<ProductFunction> {
   static Tensor forward(AutogradContext* ctx, const Tensor& a, const Tensor& b, int64_t kind) {
-    ctx->save_for_backward({a, b});
+    // Each is kept for the other's gradient only.
+    ctx->save_for_backward({b.requires_grad() ? a : Tensor(), a.requires_grad() ? b : Tensor()});
     ctx->saved_data["kind"] = kind;
     return product(static_cast<Product>(kind), a, b);
   }
@@ -141,7 +142,8 @@ Tensor batched_values(const Tensor& a, const Tensor& b) {
 
 struct Batched : Function<Batched> {
   static Tensor forward(AutogradContext* ctx, const Tensor& a, const Tensor& b) {
-    ctx->save_for_backward({a, b});
+    // Each is kept for the other's gradient only.
+    ctx->save_for_backward({b.requires_grad() ? a : Tensor(), a.requires_grad() ? b : Tensor()});
     return batched_values(a, b);
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
@@ -350,20 +352,23 @@ struct HalfSum : Function<HalfSum> {
   }
 };
 
-struct SymmetricSum : Function<SymmetricSum> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& a, const Tensor& b, const Tensor& reverse) {
-    ctx->save_for_backward({a, b, reverse});
-    const Tensor reversed = b.index_select(0, reverse);
-    return quick(a) ? combine(a, reversed, kernels().activated_sum) : (sigma(a, 0) + sigma(reversed, 0)) * HALF;
+struct SymmetricUpdate : Function<SymmetricUpdate> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& s, const Tensor& a, const Tensor& b, const Tensor& reverse) {
+    ctx->save_for_backward({s, a, b, reverse});
+    const Tensor own = product(Product::NT, s, a), other = product(Product::NT, s.index_select(0, reverse), b);
+    return quick(s) ? combine(own, other, kernels().activated_sum) : (sigma(own, 0) + sigma(other, 0)) * HALF;
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
-    const Tensor &a = saved[0], &b = saved[1], &reverse = saved[2], &g = grads[0];
+    const Tensor &s = saved[0], &a = saved[1], &b = saved[2], &reverse = saved[3], &g = grads[0];
+    const Tensor reversed = gather(s, reverse);
+    const Tensor own = slope(g, nt(s, a), 1, HALF), other = slope(g, nt(reversed, b), 1, HALF);
+    Tensor ds, da, db;
     // reverse is its own inverse: what was gathered by it is scattered by gathering again.
-    return {slope(g, a, 1, HALF), slope(gather_reverse(g, reverse), b, 1, HALF), Tensor()};
-  }
-  static Tensor gather_reverse(const Tensor& x, const Tensor& reverse) {
-    return at::GradMode::is_enabled() ? gather(x, reverse) : x.index_select(0, reverse);
+    if (ctx->needs_input_grad(0)) ds = nn(own, a) + gather(nn(other, b), reverse);
+    if (ctx->needs_input_grad(1)) da = tn(own, s);
+    if (ctx->needs_input_grad(2)) db = tn(other, reversed);
+    return {ds, da, db, Tensor()};
   }
 };
 
@@ -414,8 +419,8 @@ Tensor bilinear(const Tensor& circular, const Tensor& sums, const Tensor& weight
 }
 Tensor residual(const Tensor& x, const Tensor& pre) { return Residual::apply(x, pre); }
 Tensor half_sum(const Tensor& a, const Tensor& b) { return HalfSum::apply(a, b); }
-Tensor symmetric_sum(const Tensor& a, const Tensor& b, const Tensor& reverse) {
-  return SymmetricSum::apply(a, b, reverse);
+Tensor symmetric_update(const Tensor& s, const Tensor& a, const Tensor& b, const Tensor& reverse) {
+  return SymmetricUpdate::apply(s, a, b, reverse);
 }
 Tensor edge_sum(const Tensor& x, const Tensor& a, const Tensor& source, const Tensor& b, const Tensor& target) {
   return activation(EdgeSum::apply(x, a, source, b, target));

@@ -28,8 +28,8 @@ Tensor bilinear(const Tensor& circular, const Tensor& sums, const Tensor& weight
 Tensor residual(const Tensor& x, const Tensor& pre);
 // (a + b) / sqrt 2
 Tensor half_sum(const Tensor& a, const Tensor& b);
-// (sigma(a) + sigma(b)[reverse]) / sqrt 2, where reverse is its own inverse
-Tensor symmetric_sum(const Tensor& a, const Tensor& b, const Tensor& reverse);
+// (sigma(s A^T) + sigma(s B^T)[reverse]) / sqrt 2, where reverse is its own inverse
+Tensor symmetric_update(const Tensor& s, const Tensor& a, const Tensor& b, const Tensor& reverse);
 // sigma(x + a[source] + b[target])
 Tensor edge_sum(const Tensor& x, const Tensor& a, const Tensor& source, const Tensor& b, const Tensor& target);
 // x[index]

@@ -80,8 +80,8 @@ void* jmp_residual(const void* x, const void* pre) {
 void* jmp_half_sum(const void* a, const void* b) {
   return made([&] { return jmp::half_sum(of(a), of(b)); });
 }
-void* jmp_symmetric_sum(const void* a, const void* b, const void* reverse) {
-  return made([&] { return jmp::symmetric_sum(of(a), of(b), of(reverse)); });
+void* jmp_symmetric_update(const void* s, const void* a, const void* b, const void* reverse) {
+  return made([&] { return jmp::symmetric_update(of(s), of(a), of(b), of(reverse)); });
 }
 void* jmp_edge_sum(const void* x, const void* a, const void* source, const void* b, const void* target) {
   return made([&] { return jmp::edge_sum(of(x), of(a), of(source), of(b), of(target)); });
@@ -142,9 +142,11 @@ bool jmp_sum_of_squares(const void* tensor, double* sum) {
       false);
 }
 
-// Lets freed activations be used again instead of giving their pages back to the system at every step.
+// Gives back what is free now, then lets freed activations be used again instead of returning their pages to the system
+// at every step.
 void jmp_keep_memory() {
 #if defined(__GLIBC__)
+  malloc_trim(0);
   mallopt(M_MMAP_THRESHOLD, 1 << 30);
   mallopt(M_TRIM_THRESHOLD, 1 << 30);
 #endif

@@ -117,7 +117,7 @@ impl Learner {
         };
         let weights = |of: fn(&TaskRecord) -> f64| tasks.iter().map(of).collect::<Vec<_>>();
         let (energy, forces) = (weights(|t| t.energy_weight), weights(|t| t.force_weight));
-        Ok(Self {
+        let learner = Self {
             optimizer: AdamW::new(rule, &parameters),
             ema: optimizer.ema.map(|decay| Ema::new(decay.get(), &parameters)),
             loss: Loss::new(rules.loss, &energy, &forces, parameters.values()),
@@ -128,7 +128,9 @@ impl Learner {
             parameters,
             schedule,
             position,
-        })
+        };
+        native::keep_memory();
+        Ok(learner)
     }
 
     /// Learns from one global batch, given as micro-batches. The weights do not move on an error.

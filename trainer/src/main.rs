@@ -6,6 +6,5 @@ use clap::Parser;
 use trainer::cmd::Cli;
 
 fn main() -> ExitCode {
-    trainer::native::keep_memory();
     Cli::parse().run(&mut std::io::stdout())
 }

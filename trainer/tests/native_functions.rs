@@ -210,9 +210,15 @@ fn sums() {
         },
     );
     let reverse = index(&[3, 2, 1, 0, 5, 4]);
-    check("symmetric_sum", two, &|x| native::symmetric_sum(&x[0], &x[1], &reverse), &|x| {
-        (silu(&x[0]) + silu(&x[1]).index_select(0, &reverse)) * half
-    });
+    check(
+        "symmetric_update",
+        &[&[6, 3], &[5, 3], &[5, 3]],
+        &|x| native::symmetric_update(&x[0], &x[1], &x[2], &reverse),
+        &|x| {
+            let [a, b] = [1, 2].map(|i| silu(&x[0].matmul(&x[i].tr())));
+            (a + b.index_select(0, &reverse)) * half
+        },
+    );
 }
 
 #[test]

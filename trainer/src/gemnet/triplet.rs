@@ -125,7 +125,7 @@ impl TripletInteraction {
     /// Both directions of an edge share one update.
     fn update(&self, s: &Tensor, graph: &GraphTensors) -> Tensor {
         match &self.up_reverse {
-            Some(up) => native::symmetric_sum(&self.up.linear_part(s), &up.linear_part(s), &graph.reverse),
+            Some(up) => native::symmetric_update(s, &self.up.weight, &up.weight, &graph.reverse),
             None => self.up.forward(s),
         }
     }

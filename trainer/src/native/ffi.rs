@@ -43,7 +43,7 @@ unsafe extern "C" {
     fn jmp_bilinear(circular: Raw, sums: Raw, weight: Raw) -> *mut c_void;
     fn jmp_residual(x: Raw, pre: Raw) -> *mut c_void;
     fn jmp_half_sum(a: Raw, b: Raw) -> *mut c_void;
-    fn jmp_symmetric_sum(a: Raw, b: Raw, reverse: Raw) -> *mut c_void;
+    fn jmp_symmetric_update(s: Raw, a: Raw, b: Raw, reverse: Raw) -> *mut c_void;
     fn jmp_edge_sum(x: Raw, a: Raw, source: Raw, b: Raw, target: Raw) -> *mut c_void;
     fn jmp_gather(x: Raw, index: Raw) -> *mut c_void;
     fn jmp_scatter(x: Raw, index: Raw, rows: i64) -> *mut c_void;
@@ -145,8 +145,8 @@ pub(super) fn half_sum(a: &Tensor, b: &Tensor) -> Tensor {
     owned(unsafe { jmp_half_sum(raw(a), raw(b)) })
 }
 
-pub(super) fn symmetric_sum(a: &Tensor, b: &Tensor, reverse: &Tensor) -> Tensor {
-    owned(unsafe { jmp_symmetric_sum(raw(a), raw(b), raw(reverse)) })
+pub(super) fn symmetric_update(s: &Tensor, a: &Tensor, b: &Tensor, reverse: &Tensor) -> Tensor {
+    owned(unsafe { jmp_symmetric_update(raw(s), raw(a), raw(b), raw(reverse)) })
 }
 
 pub(super) fn edge_sum(

@@ -63,9 +63,9 @@ pub fn half_sum(a: &Tensor, b: &Tensor) -> Tensor {
     ffi::half_sum(a, b)
 }
 
-/// `(σ(a) + σ(b)[reverse]) / √2`; `reverse` must be its own inverse.
-pub fn symmetric_sum(a: &Tensor, b: &Tensor, reverse: &Tensor) -> Tensor {
-    ffi::symmetric_sum(a, b, reverse)
+/// `(σ(s Aᵀ) + σ(s Bᵀ)[reverse]) / √2`: `[e, in]`, twice `[out, in]` to `[e, out]`; `reverse` must be its own inverse.
+pub fn symmetric_update(s: &Tensor, a: &Tensor, b: &Tensor, reverse: &Tensor) -> Tensor {
+    ffi::symmetric_update(s, a, b, reverse)
 }
 
 /// `σ(x + a[source] + b[target])`, with pairs of rows and index: `[e, m]`.

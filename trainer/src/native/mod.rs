@@ -11,14 +11,15 @@ mod profile;
 
 pub use functions::{
     activated_linear, activation, backward, batched, bilinear, edge_sum, gated_linear, gated_sum, gather,
-    half_sum, linear, residual, scatter, symmetric_sum,
+    half_sum, linear, residual, scatter, symmetric_update,
 };
 pub use optimizer::{AdamWFactors, AdamWStep, sum_of_squares};
 pub use profile::{Cost, Profile};
 
-/// Lets freed activations be used again instead of returning their pages to the system at every step.
+/// Gives back to the system what is free now; from here on, freed activations are used again instead of returning their
+/// pages at every step.
 ///
-/// To be called once, early: it changes how the C library allocates.
+/// To be called once, when what stays for the whole run is in its place.
 pub fn keep_memory() {
     ffi::keep_memory();
 }
