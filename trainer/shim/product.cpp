@@ -61,7 +61,10 @@ Tensor weight_gradient(const Tensor& g, const Tensor& x) {
 
 }  // namespace
 
-Tensor product(Product kind, const Tensor& a, const Tensor& b) {
+// Weights stay in single precision where activations have 16 bits: the first operand, always an activation or its
+// gradient, decides.
+Tensor product(Product kind, const Tensor& a, const Tensor& any) {
+  const Tensor b = any.scalar_type() == a.scalar_type() ? any : any.to(a.scalar_type());
   switch (kind) {
     case Product::NT: return forward(a, b);
     case Product::NN: return input_gradient(a, b);

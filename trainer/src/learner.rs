@@ -7,10 +7,11 @@ use shards::batch::HostBatch;
 use thiserror::Error;
 
 use crate::checkpoint::{Info, State, TaskRecord};
-use crate::clip::Clip;
-use crate::config::sections::{LossSection, OptimizerSection};
+use crate::clip::{Bound, Clip};
+use crate::config::sections::{LossSection, OptimizerSection, Precision};
 use crate::ema::Ema;
 use crate::loss::{Loss, LossCounts, TaskSums};
+use crate::loss_scale::LossScale;
 use crate::native;
 use crate::network::Network;
 use crate::optim::{AdamW, AdamWRule};
@@ -54,6 +55,8 @@ pub struct StepReport {
     pub lrs: Vec<f64>,
     /// Structures of the global batch.
     pub structures: u64,
+    /// Whether the gradient overflowed in 16-bit floats, so that the weights did not move.
+    pub skipped: bool,
     /// What took how long.
     pub times: StepTimes,
 }
@@ -80,6 +83,8 @@ pub struct Rules<'a> {
     pub loss: LossSection,
     /// Seed of dropout.
     pub seed: u64,
+    /// Width of activations.
+    pub precision: Precision,
 }
 
 /// A network and everything that makes it better.
@@ -91,6 +96,7 @@ pub struct Learner {
     ema: Option<Ema>,
     schedule: Schedule,
     loss: Loss,
+    loss_scale: Option<LossScale>,
     clip: Clip,
     position: Position,
     seed: u64,
@@ -121,6 +127,7 @@ impl Learner {
             optimizer: AdamW::new(rule, &parameters),
             ema: optimizer.ema.map(|decay| Ema::new(decay.get(), &parameters)),
             loss: Loss::new(rules.loss, &energy, &forces, parameters.values()),
+            loss_scale: (rules.precision == Precision::F16).then(LossScale::default),
             clip: optimizer.clip,
             seed: rules.seed,
             divisors: network.gradient_divisors(),
@@ -145,6 +152,7 @@ impl Learner {
         let (mut times, mut clock) = (StepTimes::default(), Clock::start());
         self.parameters.zero_gradients();
         clock.lap(&mut times.optimizer);
+        let scale = self.loss_scale.map_or(1.0, LossScale::get);
         let (mut loss, mut tasks) = (0.0, TaskSums::default());
         for host in micro_batches {
             let batch = self.network.batch(host);
@@ -154,7 +162,7 @@ impl Learner {
             drop(prediction);
             clock.lap(&mut times.forward);
             // Of the parameters alone: gradient forces make positions leaves, too.
-            native::backward(&terms.total, self.parameters.tensors())?;
+            native::backward(&(&terms.total * scale), self.parameters.tensors())?;
             loss += terms.total.double_value(&[]);
             tasks.add(&terms.task_sums());
             clock.lap(&mut times.backward);
@@ -162,14 +170,22 @@ impl Learner {
         let finite = |what, value: f64| check_finite(at.step, what, value, micro_batches);
         finite("loss", loss)?;
         self.parameters.divide_shared(|name| self.divisors.get(name).copied());
-        let gradient_norm = norm(self.parameters.gradients());
-        finite("gradient's norm", gradient_norm)?;
-        self.optimizer.step(&mut self.parameters, &lrs, self.clip.bound(gradient_norm), self.ema.as_ref())?;
+        let gradient_norm = norm(self.parameters.gradients()) / scale;
+        let skipped = !gradient_norm.is_finite() && self.loss_scale.is_some_and(LossScale::can_shrink);
+        if skipped {
+            self.optimizer.skip();
+        } else {
+            finite("gradient's norm", gradient_norm)?;
+            let bound = self.clip.bound(gradient_norm);
+            let bound = Bound { scale: bound.scale / scale, ..bound };
+            self.optimizer.step(&mut self.parameters, &lrs, bound, self.ema.as_ref())?;
+        }
+        self.loss_scale = self.loss_scale.map(|scale| scale.after(!skipped));
         clock.lap(&mut times.optimizer);
 
         let structures = micro_batches.iter().map(|b| b.structures() as u64).sum();
         self.position = Position { step: at.step + 1, samples: at.samples + structures };
-        Ok(StepReport { at, loss, tasks, gradient_norm, lrs, structures, times })
+        Ok(StepReport { at, loss, tasks, gradient_norm, lrs, structures, skipped, times })
     }
 
     /// Runs `work` on the network with the averaged weights, or the weights where no average is kept.
@@ -188,6 +204,11 @@ impl Learner {
     /// Where the run stands.
     pub fn position(&self) -> Position {
         self.position
+    }
+
+    /// The loss scale, of runs in 16-bit floats.
+    pub fn loss_scale(&self) -> Option<LossScale> {
+        self.loss_scale
     }
 
     /// The schedule with its state.
@@ -240,6 +261,7 @@ impl Learner {
         self.optimizer.restore(info.position.step);
         self.position = info.position;
         self.schedule = info.schedule.clone();
+        self.loss_scale = self.loss_scale.map(|scale| info.loss_scale.unwrap_or(scale));
         Ok(())
     }
 }

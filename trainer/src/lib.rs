@@ -12,6 +12,7 @@ pub mod gemnet;
 pub mod heads;
 pub mod learner;
 pub mod loss;
+pub mod loss_scale;
 pub mod metrics;
 pub mod native;
 pub mod network;

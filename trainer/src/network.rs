@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use shards::batch::HostBatch;
-use tch::{Device, Kind, Tensor, nn, no_grad};
+use tch::{Device, Tensor, nn, no_grad};
 
 use crate::batch::Batch;
 use crate::config::model::ModelSection;
+use crate::config::sections::Precision;
 use crate::config::{ForceMode, RunKind};
 use crate::gemnet::{Backbone, GemNetConfig, ScaleFactor, fit_scale_factors, gradient_divisors};
 use crate::heads::{AtomEmbedding, EnergyHead, ForceHead, PretrainHeads, gradient_forces};
@@ -57,18 +58,24 @@ pub struct Network {
 
 impl Network {
     /// A network with fresh weights drawn from `seed`. Names of tensors equal the reference's.
-    pub fn new(section: &ModelSection, layout: HeadLayout, seed: u64, kind: Kind, device: Device) -> Self {
+    pub fn new(
+        section: &ModelSection,
+        layout: HeadLayout,
+        seed: u64,
+        precision: Precision,
+        device: Device,
+    ) -> Self {
         tch::manual_seed(seed as i64);
         let config = section.gemnet(layout.direct_forces());
         let mut store = nn::VarStore::new(device);
-        store.set_kind(kind);
+        store.set_kind(precision.weights());
         let root = store.root();
         let embedding = match layout {
             HeadLayout::Joint(_) => &root / "embedding" / "atom_embedding",
             HeadLayout::Single(_) => &root / "embedding",
         };
         let embedding = AtomEmbedding::new(&embedding, &config);
-        let backbone = Backbone::new(&(&root / "backbone"), &config);
+        let backbone = Backbone::new(&(&root / "backbone"), &config).computing_in(precision.activations());
         let energy = || EnergyHead::new(&(&root / "out_energy"), &config);
         let heads = match layout {
             HeadLayout::Joint(tasks) => Heads::Joint(PretrainHeads::new(&(&root / "output"), tasks, &config)),

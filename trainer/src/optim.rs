@@ -39,6 +39,11 @@ impl AdamW {
         self.steps = steps;
     }
 
+    /// Counts a step whose gradient was no good, so that a resumed run counts alike.
+    pub fn skip(&mut self) {
+        self.steps += 1;
+    }
+
     /// First and second moment, each `[p]`.
     pub fn moments(&self) -> (&Tensor, &Tensor) {
         (&self.first, &self.second)

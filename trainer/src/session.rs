@@ -159,6 +159,14 @@ impl<'a> Session<'a> {
     fn tell(&mut self, report: &StepReport, batch: &GlobalBatch) -> anyhow::Result<()> {
         self.meter.count(report.structures, batch.waited);
         let at = self.learner.position();
+        if let (true, Some(scale)) = (report.skipped, self.learner.loss_scale()) {
+            let text = format!(
+                "step {}: gradient overflowed, weights kept; loss scale {} now",
+                at.step,
+                scale.get()
+            );
+            self.run_dir.log(&text)?;
+        }
         let losses = self.tasks.iter().enumerate().map(|(t, task)| {
             let loss = TaskLoss {
                 energy_loss: report.tasks.energy_mean(t),
@@ -276,6 +284,7 @@ impl<'a> Session<'a> {
             cursor: serde_json::to_value(self.memory.cursor)?,
             schedule: self.learner.schedule().clone(),
             seed: self.config.run.seed,
+            loss_scale: self.learner.loss_scale(),
             best: self.memory.best.clone(),
             stale_validations: self.memory.stale_validations,
             model: self.config.model.clone(),

@@ -6,11 +6,10 @@ use anyhow::Context;
 use shards::ShardError;
 use shards::batch::HostBatch;
 use shards::stream::{Cursor, Stream};
-use tch::{Device, Kind};
+use tch::Device;
 
 use crate::checkpoint::{self, CheckpointError, Info, State, TaskRecord};
 use crate::config::model::ScaleFactors;
-use crate::config::sections::Precision;
 use crate::config::{Config, ForceMode, StepConfig, differences};
 use crate::data::stream_config;
 use crate::learner::{Learner, Rules};
@@ -48,7 +47,7 @@ pub fn device(config: &Config) -> anyhow::Result<Device> {
 pub fn network(config: &Config, device: Device) -> Network {
     let modes: Vec<ForceMode> = config.tasks.iter().map(|t| t.forces).collect();
     let heads = HeadLayout::of(config.kind, &modes);
-    Network::new(&config.model, heads, config.run.seed, kind_of(config.run.precision), device)
+    Network::new(&config.model, heads, config.run.seed, config.run.precision, device)
 }
 
 /// The network of a step's benchmark.
@@ -57,14 +56,7 @@ pub fn step_network(config: &StepConfig) -> Network {
         ForceMode::Direct => HeadLayout::Joint(config.tasks.get() as usize),
         forces => HeadLayout::Single(forces),
     };
-    Network::new(&config.model, heads, 0, kind_of(config.precision), Device::Cpu)
-}
-
-fn kind_of(precision: Precision) -> Kind {
-    match precision {
-        Precision::F32 => Kind::Float,
-        Precision::F64 => Kind::Double,
-    }
+    Network::new(&config.model, heads, 0, config.precision, Device::Cpu)
 }
 
 /// A learner ready for its next step, and what the run remembers.
@@ -83,7 +75,12 @@ pub fn learner(
     }
     let records: Vec<TaskRecord> = tasks.iter().map(|t| t.record.clone()).collect();
     let schedule = plan.schedule(config);
-    let rules = Rules { optimizer: &config.optimizer, loss: config.loss, seed: config.run.seed };
+    let rules = Rules {
+        optimizer: &config.optimizer,
+        loss: config.loss,
+        seed: config.run.seed,
+        precision: config.run.precision,
+    };
     let mut learner = Learner::new(rules, &records, network, schedule, |name| group_of(config, name))?;
     let mut memory = Memory::default();
     if let Start::Resume(run) = start {

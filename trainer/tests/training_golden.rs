@@ -20,7 +20,7 @@ use shards::targets::TargetTransform;
 use tch::{Device, Kind, Tensor};
 use trainer::checkpoint::TaskRecord;
 use trainer::clip::Clip;
-use trainer::config::sections::{LossSection, Reduction};
+use trainer::config::sections::{LossSection, Precision, Reduction};
 use trainer::config::{Config, ForceMode, Source};
 use trainer::learner::{Learner, Rules};
 use trainer::loss::{Loss, LossCounts};
@@ -111,7 +111,7 @@ impl Golden {
     }
 
     fn network(&self) -> Network {
-        let network = Network::new(&config().model, HeadLayout::Joint(4), 0, Kind::Double, Device::Cpu);
+        let network = Network::new(&config().model, HeadLayout::Joint(4), 0, Precision::F64, Device::Cpu);
         fill::fill(network.store());
         let names: Vec<String> = trainable(&network).into_keys().collect();
         let mut wanted = self.names.clone();
@@ -282,7 +282,12 @@ fn learner(golden: &Golden) -> Learner {
     };
     let tasks: Vec<TaskRecord> = (0..4).map(record).collect();
     let config = config();
-    let rules = Rules { optimizer: &config.optimizer, loss: config.loss, seed: config.run.seed };
+    let rules = Rules {
+        optimizer: &config.optimizer,
+        loss: config.loss,
+        seed: config.run.seed,
+        precision: Precision::F64,
+    };
     Learner::new(rules, &tasks, golden.network(), Schedule::Pretrain(constant), |_| 0).unwrap()
 }
 

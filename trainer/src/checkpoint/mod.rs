@@ -22,6 +22,7 @@ pub use store::{Best, Store, locate, read_info, write};
 
 use crate::config::model::ModelSection;
 use crate::config::{ForceMode, RunKind};
+use crate::loss_scale::LossScale;
 use crate::schedule::{Position, Schedule};
 
 /// Version of the checkpoint format.
@@ -139,6 +140,9 @@ pub struct Info {
     pub schedule: Schedule,
     /// Seed of the run.
     pub seed: u64,
+    /// The loss scale of a run in 16-bit floats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<LossScale>,
     /// The best validation so far.
     pub best: Option<Best>,
     /// Validations since the best one.

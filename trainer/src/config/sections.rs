@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use tch::Kind;
 
 use super::number::{Count, Factor, Fraction, NonNegative, Positive};
 use crate::clip::Clip;
@@ -41,6 +42,30 @@ pub enum Precision {
     F32,
     /// 64 bits, for checks.
     F64,
+    /// Activations and products in bfloat16; weights, geometry, losses and the optimiser in 32 bits.
+    Bf16,
+    /// Activations and products in 16-bit floats, with a loss scale that adapts; the rest in 32 bits.
+    F16,
+}
+
+impl Precision {
+    /// Of weights, geometry, losses and the optimiser.
+    pub fn weights(self) -> Kind {
+        match self {
+            Self::F64 => Kind::Double,
+            Self::F32 | Self::Bf16 | Self::F16 => Kind::Float,
+        }
+    }
+
+    /// Of activations and products.
+    pub fn activations(self) -> Kind {
+        match self {
+            Self::F32 => Kind::Float,
+            Self::F64 => Kind::Double,
+            Self::Bf16 => Kind::BFloat16,
+            Self::F16 => Kind::Half,
+        }
+    }
 }
 
 /// `[[dataset]]` of pre-training, `[dataset]` of fine-tuning.

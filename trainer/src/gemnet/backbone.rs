@@ -1,4 +1,4 @@
-use tch::{Tensor, nn};
+use tch::{Kind, Tensor, nn};
 
 use super::bases::Bases;
 use super::dense::{Dropout, chain, residuals};
@@ -13,11 +13,11 @@ use crate::native;
 /// What heads read.
 #[derive(Debug)]
 pub struct Embeddings {
-    /// Atom outputs `[n, a]`.
+    /// Atom outputs `[n, a]`, in the precision of activations, as edges.
     pub atoms: Tensor,
     /// Edge outputs `[e, m]`; `None` unless the backbone has direct forces.
     pub edges: Option<Tensor>,
-    /// Unit vectors of main edges, source → target `[e, 3]`, in the network's precision.
+    /// Unit vectors of main edges, source → target `[e, 3]`, in the weights' precision.
     pub vectors: Tensor,
 }
 
@@ -34,6 +34,8 @@ pub enum Stage {
 #[derive(Debug)]
 pub struct Backbone {
     config: GemNetConfig,
+    /// Precision of activations; `None`: that of the weights.
+    activations: Option<Kind>,
     bases: Bases,
     edge_embedding: EdgeEmbedding,
     blocks: Vec<InteractionBlock>,
@@ -111,7 +113,14 @@ impl Backbone {
                 .direct_forces
                 .then(|| GlobalOutput::new(&(path / "out_mlp_F"), edge, config, init)),
             config: config.clone(),
+            activations: None,
         }
+    }
+
+    /// The same backbone with activations of another width than the weights'. Geometry and bases keep theirs.
+    #[must_use]
+    pub fn computing_in(self, kind: Kind) -> Self {
+        Self { activations: Some(kind), ..self }
     }
 
     /// The sizes it was built with.
@@ -138,10 +147,11 @@ impl Backbone {
         shape!(h, [graph.atoms, self.config.emb_size_atom]);
         let dropout = Dropout { share: self.config.dropout, train };
         let geometry = Geometry::of(&batch.positions, graph);
-        let basis = self.bases.forward(&geometry, graph);
+        let kind = self.activations.unwrap_or(graph.kind);
+        let basis = self.bases.forward(&geometry, graph).to_kind(kind);
         let (outputs, embeddings) = self.edge_dropout(train);
 
-        let mut h = h.shallow_clone();
+        let mut h = h.to_kind(kind);
         let mut m = self.edge_embedding.forward(&h, &basis.main, graph);
         if embeddings != 1.0 {
             m *= embeddings;

@@ -1,4 +1,4 @@
-use tch::{Tensor, nn};
+use tch::{Kind, Tensor, nn};
 
 use super::angular::harmonics;
 use super::geometry::Geometry;
@@ -75,6 +75,37 @@ pub(crate) struct BasisValues {
     pub(crate) update: Tensor,
     /// For output blocks `[e, rbf]`.
     pub(crate) output: Tensor,
+}
+
+impl TripletBasis {
+    fn to_kind(&self, kind: Kind) -> Self {
+        Self { radial: self.radial.to_kind(kind), circular: self.circular.to_kind(kind) }
+    }
+}
+
+impl BasisValues {
+    /// The same values, rounded to another width.
+    pub(crate) fn to_kind(&self, kind: Kind) -> Self {
+        let triplet = |basis: &TripletBasis| basis.to_kind(kind);
+        Self {
+            main: self.main.to_kind(kind),
+            triplet: self.triplet.to_kind(kind),
+            main_main: self.main_main.to_kind(kind),
+            atom_edge: self.atom_edge.as_ref().map(triplet),
+            edge_atom: self.edge_atom.as_ref().map(triplet),
+            main_atom_edge: self.main_atom_edge.to_kind(kind),
+            quadruplet: self.quadruplet.as_ref().map(|basis| QuadrupletBasis {
+                radial: basis.radial.to_kind(kind),
+                circular: basis.circular.to_kind(kind),
+                spherical: basis.spherical.to_kind(kind),
+                angle: basis.angle.to_kind(kind),
+                dihedral: basis.dihedral.to_kind(kind),
+            }),
+            atom_atom: self.atom_atom.as_ref().map(|basis| basis.to_kind(kind)),
+            update: self.update.to_kind(kind),
+            output: self.output.to_kind(kind),
+        }
+    }
 }
 
 /// Bases and their embeddings, shared by all blocks; names under `bases`.
@@ -190,7 +221,7 @@ impl Bases {
         // d→b→a: the middle edge's distance and the angle at b.
         let angle = harmonics(&geometry.middle_input.to_kind(kind), &index.input_mask, s, 1);
         let middle = circular.forward(&self.radial.forward(&geometry.quadruplet));
-        let circular = native::batched(&middle, &angle).transpose(1, 2);
+        let circular = native::batched(&angle.transpose(1, 2), &middle.transpose(1, 2));
         shape!(circular, [q, k, self.mlp_cbf_tint.embedding]);
         let angle = harmonics(&geometry.output_middle.to_kind(kind), &index.receiving_mask, s, 1);
         let dihedral = harmonics(&geometry.dihedral.to_kind(kind), &index.chain_mask, s, 2);

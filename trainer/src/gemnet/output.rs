@@ -62,7 +62,7 @@ impl OutputBlock {
             let x = chain(&branch.layers, m.shallow_clone(), dropout);
             let radial_weight = branch.scale_rbf.fold(&branch.dense_rbf.weight);
             if branch.scale_rbf.is_watched() {
-                branch.scale_rbf.see(&(&x * radial.matmul(&radial_weight.tr())), &x);
+                branch.scale_rbf.see(&(&x * native::linear(radial, &radial_weight)), &x);
             }
             EdgeOutput { x, radial_weight }
         });

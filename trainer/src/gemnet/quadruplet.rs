@@ -65,7 +65,9 @@ impl QuadrupletInteraction {
 
         // Gate and narrow on edges, then spread over the rows d→b of each quadruplet edge.
         let m_db = native::gather(&self.send(m, basis), &index.input_rows).view([q, k, c]);
-        let m_dba = &m_db * basis.circular.matmul(&self.scale_cbf.fold(&self.mlp_cbf.weight).tr());
+        let circular = basis.circular.view([q * k, basis.circular.size()[2]]);
+        let gate = native::linear(&circular, &self.scale_cbf.fold(&self.mlp_cbf.weight));
+        let m_dba = &m_db * gate.view([q, k, c]);
         self.scale_cbf.see(&m_dba.view([q * k, c]), &m_db.view([q * k, c]));
 
         // Σ_d of each (b→a, c→a), then Σ_b of each c→a.
@@ -91,7 +93,7 @@ impl QuadrupletInteraction {
         let radial_weight = self.scale_rbf.fold(&self.mlp_rbf.weight);
         if self.scale_rbf.is_watched() {
             let rows = native::activation(&pre);
-            self.scale_rbf.see(&(&rows * basis.radial.matmul(&radial_weight.tr())), &rows);
+            self.scale_rbf.see(&(&rows * native::linear(&basis.radial, &radial_weight)), &rows);
         }
         let gate = (&basis.radial, &radial_weight);
         native::activation(&native::gated_linear(&pre, None, gate, &self.down.weight, true))

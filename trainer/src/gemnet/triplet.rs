@@ -99,7 +99,7 @@ impl TripletInteraction {
         let radial_weight = self.scale_rbf.fold(&self.mlp_rbf.weight);
         if self.scale_rbf.is_watched() {
             let rows = native::activation(&index.map_or(pre.shallow_clone(), |i| native::gather(&pre, i)));
-            self.scale_rbf.see(&(&rows * basis.radial.matmul(&radial_weight.tr())), &rows);
+            self.scale_rbf.see(&(&rows * native::linear(&basis.radial, &radial_weight)), &rows);
         }
         let gate = (&basis.radial, &radial_weight);
         native::activation(&native::gated_linear(&pre, index, gate, &self.down.weight, true))

@@ -25,17 +25,17 @@ impl HeadMlp {
         Self { layers: (0..5).map(layer).collect() }
     }
 
-    /// `[i, units]` to `[i]`.
+    /// `[i, units]` to `[i]`, in the weights' precision.
     pub fn forward(&self, x: &Tensor) -> Tensor {
         let mut y = None;
         for (weight, bias) in &self.layers {
             y = Some(match (y, bias) {
                 (Some(pre), bias) => native::activated_linear(&pre, weight, bias.as_ref()),
-                (None, Some(bias)) => native::linear(x, weight) + bias,
+                (None, Some(bias)) => native::linear(x, weight) + bias.to_kind(x.kind()),
                 (None, None) => native::linear(x, weight),
             });
         }
-        y.unwrap_or_else(|| x.shallow_clone()).squeeze_dim(1)
+        y.unwrap_or_else(|| x.shallow_clone()).squeeze_dim(1).to_kind(self.layers[0].0.kind())
     }
 }
 

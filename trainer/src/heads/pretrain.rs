@@ -65,12 +65,12 @@ fn each_task<'a>(
     rows: impl Iterator<Item = (usize, Option<&'a Tensor>)>,
     count: i64,
 ) -> Tensor {
-    let mut out = Tensor::zeros([count], (x.kind(), x.device()));
+    let mut out: Option<Tensor> = None;
     for (task, rows) in rows {
-        out = match rows {
-            None => heads[task].forward(x),
-            Some(rows) => out.index_copy(0, rows, &heads[task].forward(&x.index_select(0, rows))),
-        };
+        let Some(rows) = rows else { return heads[task].forward(x) };
+        let values = heads[task].forward(&x.index_select(0, rows));
+        let so_far = out.unwrap_or_else(|| Tensor::zeros([count], (values.kind(), values.device())));
+        out = Some(so_far.index_copy(0, rows, &values));
     }
-    out
+    out.unwrap_or_else(|| Tensor::zeros([count], (x.kind(), x.device())))
 }

@@ -283,6 +283,7 @@ fn info(report: &Report, layout: &Layout) -> Info {
         cursor: serde_json::Value::Null,
         schedule,
         seed: 0,
+        loss_scale: None,
         best: None,
         stale_validations: 0,
         model: report.model.clone(),

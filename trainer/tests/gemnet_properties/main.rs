@@ -5,4 +5,5 @@
 mod derivatives;
 mod model;
 mod options;
+mod precision;
 mod symmetry;

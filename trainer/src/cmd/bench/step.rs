@@ -199,7 +199,8 @@ fn learner(config: &StepConfig, batch: &HostBatch, source: &Source) -> anyhow::R
         batch: batch.structures() as u64,
         total_samples: u64::MAX,
     });
-    let rules = Rules { optimizer: &config.optimizer, loss: config.loss, seed: 0 };
+    let rules =
+        Rules { optimizer: &config.optimizer, loss: config.loss, seed: 0, precision: config.precision };
     Ok(Learner::new(rules, &tasks, network, schedule, |_| 0).map_err(|e| ConfigError::Invalid {
         file: source.file.clone(),
         note: "",
