@@ -2,6 +2,7 @@
 //!
 //! - [`pickle`], [`lmdb`], [`hdf5`], [`npz`], [`array`]: containers, decoded without executing, mapping or trusting anything
 //! - [`compressed`], [`bzip2`], [`tar`], [`lines`], [`extxyz`]: texts, unpacked and read a line at a time
+//! - [`ulm`], [`sqlite`], [`ase_json`]: what ASE keeps its structures in
 //! - [`formats`]: the datasets, each a [`source::Source`]: description, units in a fixed order, structures, splits
 //! - [`input`], [`splits`]: arguments in, row sets out
 //! - [`filter`], [`reference`]: what a user may ask for beside the format
@@ -10,6 +11,7 @@
 //!
 //! Units and signs are converted here, once: behind this crate there are only Å, eV, eV/Å and forces `−∂E/∂r`.
 
+pub mod ase_json;
 pub mod bzip2;
 pub mod compressed;
 pub mod convert;
@@ -26,7 +28,9 @@ pub mod partition;
 pub mod reference;
 pub mod source;
 pub mod splits;
+pub mod sqlite;
 pub mod tar;
+pub mod ulm;
 
 pub use error::IngestError;
 pub use pickle::{self, array};

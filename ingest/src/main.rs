@@ -42,6 +42,8 @@ enum Command {
     Merge(cmd::merge::Args),
     /// Add a named split to a dataset.
     Split(cmd::split::Args),
+    /// Write a dataset's structures as extended XYZ, for ASE.
+    Export(cmd::export::Args),
     /// Show what a file or a dataset is, and its first structures.
     Inspect(cmd::inspect::Args),
     /// Show one structure: raw, converted, referenced, normalised.
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         Command::Convert(args) => cmd::convert::run(args, console),
         Command::Merge(args) => cmd::merge::run(args, console),
         Command::Split(args) => cmd::split::run(args, console),
+        Command::Export(args) => cmd::export::run(args, console),
         Command::Inspect(args) => cmd::inspect::run(args, console),
         Command::Explain(args) => cmd::explain::run(args, console),
         Command::Verify(args) => cmd::verify::run(args, console),

@@ -3,10 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use ingest::IngestError;
+use ingest::formats::{Format, Options, open};
 use ingest::hdf5::Hdf5;
+use ingest::input::Input;
 use ingest::lmdb::Reader;
 use ingest::npz::Npz;
 use ingest::pickle::{Attribute, Decoded, Item, Limits, Record, Value, decode};
+use ingest::source::Sink;
 use serde_json::json;
 use shards::element::hill_formula;
 use shards::{Dataset, Structure};
@@ -24,7 +27,7 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// A dataset's directory, or an LMDB, HDF5, npz, pickle or .pt file.
+    /// A dataset's directory, or a file: LMDB, HDF5, npz, pickle, .pt, extxyz, aselmdb, traj or db.
     path: PathBuf,
     /// How many structures, groups or keys to show.
     #[arg(long, value_name = "N", default_value_t = 3)]
@@ -41,7 +44,8 @@ pub(crate) fn run(args: &Args, console: Console) -> anyhow::Result<()> {
     let lines = match path.extension().and_then(|e| e.to_str()).unwrap_or_default() {
         "npz" => npz(path)?,
         _ if start.starts_with(b"\x89HDF\r\n\x1a\n") => hdf5(path, args.first)?,
-        "lmdb" | "mdb" | "aselmdb" => lmdb(path, args.first)?,
+        _ if own_format(path).is_some() => structures(path, args.first)?,
+        "lmdb" | "mdb" => lmdb(path, args.first)?,
         "pkl" | "pickle" | "pt" => pickle(path, args.first)?,
         _ if path.is_dir() => lmdb(path, args.first)?,
         _ => {
@@ -117,6 +121,67 @@ fn describe(structure: &Structure) -> String {
     let periodic = if structure.pbc == [false; 3] { "" } else { ", periodic" };
     let formula = hill_formula(&structure.atomic_numbers);
     format!("{} {formula} ({} atoms{periodic}), {energy}, {forces}", structure.id, structure.atoms())
+}
+
+/// The format of a file in which ASE or a user keeps structures.
+fn own_format(path: &Path) -> Option<Format> {
+    let name = path.file_name()?.to_str()?;
+    let name = name.strip_suffix(".xz").or_else(|| name.strip_suffix(".gz")).unwrap_or(name);
+    let end = name.rsplit_once('.')?.1;
+    match end {
+        "extxyz" | "xyz" => Some(Format::Extxyz),
+        "aselmdb" => Some(Format::AseLmdb),
+        "traj" => Some(Format::Traj),
+        "db" => Some(Format::Db),
+        _ => None,
+    }
+}
+
+/// Keeps the first structures and then stops the reading.
+struct First {
+    wanted: usize,
+    lines: Vec<String>,
+}
+
+impl First {
+    fn add(&mut self, line: String) -> Result<(), IngestError> {
+        if self.lines.len() < self.wanted {
+            self.lines.push(line);
+        }
+        if self.lines.len() < self.wanted { Ok(()) } else { Err(IngestError::Interrupted) }
+    }
+}
+
+impl Sink for First {
+    fn structure(&mut self, structure: Structure) -> Result<(), IngestError> {
+        self.add(format!("  {}", describe(&structure)))
+    }
+
+    fn reject(&mut self, id: &str, _: &'static str, reason: &str) -> Result<(), IngestError> {
+        self.add(format!("  {id} cannot be read: {reason}"))
+    }
+
+    fn leave_out(&mut self, _: &str, _: &'static str, _: &str) {}
+}
+
+fn structures(path: &Path, first: usize) -> Result<Vec<String>, IngestError> {
+    let Some(format) = own_format(path) else { return Ok(Vec::new()) };
+    let input = Input { split: None, path: path.to_path_buf() };
+    let source = open(format, &[input], &Options::default())?;
+    let count: u64 = source.units().iter().map(|u| u.structures).sum();
+    let counted = if count > 0 { format!(", {count} structures") } else { String::new() };
+    let mut shown = First { wanted: first, lines: vec![] };
+    for unit in 0..source.units().len() {
+        match source.read(unit, &mut shown) {
+            Ok(()) => {}
+            Err(IngestError::Interrupted) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    let mut lines = vec![format!("{}: {}{counted}", path.display(), format.name())];
+    lines.append(&mut shown.lines);
+    lines.extend(source.warnings().into_iter().map(|w| format!("  note: {w}")));
+    Ok(lines)
 }
 
 fn npz(path: &Path) -> Result<Vec<String>, IngestError> {

@@ -2,6 +2,7 @@
 
 pub(crate) mod convert;
 pub(crate) mod explain;
+pub(crate) mod export;
 pub(crate) mod inspect;
 pub(crate) mod merge;
 pub(crate) mod split;

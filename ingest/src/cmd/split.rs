@@ -14,6 +14,7 @@ Examples:
   jmp-ingest split shards/ethanol --from train_01 --random 42 --sizes train=950,val=50
   jmp-ingest split shards/ethanol --from train_01 --random 0 --sizes few_shot=50
   jmp-ingest split shards/oc20 --from train --random 1 --sizes dev_train=90%,dev_val=10% --grouped
+  jmp-ingest split shards/oc20 --from train,rattled,md --random 0 --sizes train_100m=100000000
   jmp-ingest split shards/rmd17 --random 42 --sizes train=950,val=50,test=rest
 
 Rows are shuffled as numpy's RandomState(SEED).shuffle does and cut into runs, so JMP's published splits come out bit for bit.";
@@ -24,9 +25,9 @@ Rows are shuffled as numpy's RandomState(SEED).shuffle does and cut into runs, s
 pub(crate) struct Args {
     /// Directory of the dataset.
     dir: PathBuf,
-    /// Split to draw from [default: all rows].
-    #[arg(long, value_name = "SPLIT")]
-    from: Option<String>,
+    /// Splits to draw from, together [default: all rows].
+    #[arg(long, value_name = "SPLIT,…", value_delimiter = ',')]
+    from: Vec<String>,
     /// Seed of the shuffle.
     #[arg(long, value_name = "SEED")]
     random: u32,
@@ -96,9 +97,13 @@ fn lengths(sizes: &[Size], total: u64) -> Result<Vec<u64>, Refused> {
 /// Runs the subcommand.
 pub(crate) fn run(args: &Args, console: Console) -> anyhow::Result<()> {
     let dataset = Dataset::open(&args.dir).map_err(shards_error)?;
-    let rows = match &args.from {
-        Some(name) => dataset.split(name).map_err(shards_error)?,
-        None => RowSet::from_range(0..dataset.rows()),
+    let rows = match args.from.as_slice() {
+        [] => RowSet::from_range(0..dataset.rows()),
+        [name] => dataset.split(name).map_err(shards_error)?,
+        names => {
+            let sets: Result<Vec<RowSet>, _> = names.iter().map(|name| dataset.split(name)).collect();
+            RowSet::from_rows(sets.map_err(shards_error)?.iter().flat_map(RowSet::iter).collect())
+        }
     };
     let lengths = lengths(&args.sizes, rows.len())?;
     let sets = if args.grouped {
@@ -106,7 +111,7 @@ pub(crate) fn run(args: &Args, console: Console) -> anyhow::Result<()> {
     } else {
         random(&rows, args.random, &lengths).map_err(Refused)?
     };
-    let from = args.from.as_deref().unwrap_or("all rows");
+    let from = if args.from.is_empty() { "all rows".to_owned() } else { args.from.join(" and ") };
     let kind = if args.grouped { "groups" } else { "rows" };
     let mut definitions = Vec::new();
     for (size, set) in args.sizes.iter().zip(sets) {

@@ -7,6 +7,7 @@
 mod columns;
 mod info;
 mod scan;
+mod write;
 
 use std::io::BufRead;
 
@@ -15,6 +16,7 @@ use thiserror::Error;
 pub use columns::{Column, Values};
 pub use info::{Info, numbers};
 pub use scan::{Mark, scan};
+pub use write::write_frame;
 
 use crate::lines::Lines;
 use columns::{Kind, Plan};

@@ -31,7 +31,9 @@ pub(super) fn header(format: Format, constants: Option<ConstantSet>) -> DatasetH
         Format::Md17 => ("molecules", "PBE+vdW-TS", "see the page of the download (sgdml.org)"),
         Format::Md22 => ("molecules", "PBE+MBD", "see the page of the download (sgdml.org)"),
         Format::Spice => ("molecules", "wB97M-D3(BJ)/def2-TZVPPD", "see the record of the download (Zenodo)"),
-        Format::Extxyz => ("structures", "not stated", "not stated"),
+        Format::Extxyz | Format::AseLmdb | Format::Traj | Format::Db => {
+            ("structures", "not stated", "not stated")
+        }
     };
     let constants = constants.map(Constants::of);
     DatasetHeader {
@@ -74,7 +76,9 @@ pub(super) fn layout(format: Format, float: FloatWidth) -> Layout {
         Format::Qm9 => (8.0, 30, MOLECULE_ROWS, NeighborStorage::Full),
         Format::Rmd17 | Format::Md17 => (7.0, 100, MOLECULE_ROWS, NeighborStorage::Full),
         Format::Md22 | Format::Spice => (12.0, 30, SLAB_ROWS, NeighborStorage::Full),
-        Format::Extxyz => (12.0, 30, SLAB_ROWS, NeighborStorage::None),
+        Format::Extxyz | Format::AseLmdb | Format::Traj | Format::Db => {
+            (12.0, 30, SLAB_ROWS, NeighborStorage::None)
+        }
     };
     Layout {
         float,

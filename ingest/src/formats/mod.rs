@@ -1,6 +1,11 @@
 //! The datasets that are read, one file each. A new one adds a file, a name in [`Format`] and a line in [`open`].
 
 mod ani1x;
+mod ase_db;
+mod ase_files;
+mod ase_lmdb;
+mod ase_row;
+mod ase_traj;
 mod description;
 mod extxyz;
 mod frame_record;
@@ -60,11 +65,17 @@ pub enum Format {
     Spice,
     /// Extended XYZ of any origin.
     Extxyz,
+    /// ASE-LMDB, as OMat24 and OMol25 are distributed.
+    AseLmdb,
+    /// Trajectories of ASE.
+    Traj,
+    /// Databases of ASE.
+    Db,
 }
 
 impl Format {
     /// All of them, in the order in which help texts list them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Oc20,
         Self::Oc22,
         Self::Ani1x,
@@ -75,6 +86,9 @@ impl Format {
         Self::Md22,
         Self::Spice,
         Self::Extxyz,
+        Self::AseLmdb,
+        Self::Traj,
+        Self::Db,
     ];
 
     /// The name on the command line.
@@ -90,6 +104,9 @@ impl Format {
             Self::Md22 => "md22",
             Self::Spice => "spice",
             Self::Extxyz => "extxyz",
+            Self::AseLmdb => "aselmdb",
+            Self::Traj => "traj",
+            Self::Db => "db",
         }
     }
 }
@@ -220,6 +237,9 @@ pub fn open(format: Format, inputs: &[Input], options: &Options) -> Result<Box<d
         }
         Format::Spice => Ok(Box::new(spice::Spice::open(inputs, options)?)),
         Format::Extxyz => Ok(Box::new(extxyz::Extxyz::open(inputs, options)?)),
+        Format::AseLmdb | Format::Traj | Format::Db => {
+            Ok(Box::new(ase_files::AseFiles::open(format, inputs, options)?))
+        }
     }
 }
 

@@ -77,7 +77,8 @@ impl PygLmdb {
             wanted.frames = options.relaxation;
             header.choices.insert("frames".to_owned(), options.relaxation.name().to_owned());
         }
-        layout.targets = wanted.targets.iter().map(|name| target(name)).collect();
+        let total = options.energy == EnergyKind::Total || references.is_some();
+        layout.targets = wanted.targets.iter().map(|name| target(name, total)).collect();
         Ok(Self {
             description: Description { header, layout, units, splits: membership.into_splits() },
             parts,
@@ -100,13 +101,14 @@ impl PygLmdb {
     }
 }
 
-/// The scalar targets of records.
-fn target(name: &str) -> Target {
+/// The scalar targets of records; of energies, total ones are learned after a linear reference.
+fn target(name: &str, total: bool) -> Target {
     let (name, unit, meaning) = match name {
         RELAXED_ENERGY => ("energy_relaxed", "eV", "energy at the end of the relaxation"),
         other => (other, "1", "number of adsorbates; 0 for a clean slab"),
     };
-    Target { name: name.to_owned(), unit: unit.to_owned(), meaning: meaning.to_owned(), referenced: false }
+    let referenced = total && name == "energy_relaxed";
+    Target { name: name.to_owned(), unit: unit.to_owned(), meaning: meaning.to_owned(), referenced }
 }
 
 /// Cuts files into ranges of keys.

@@ -3,14 +3,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 #![allow(clippy::print_stderr, reason = "a skipped test says so")]
 
+mod ase_files;
 mod command_line;
 mod engine;
+mod export;
 mod fixtures;
 mod fixtures_molecules;
 mod hostile;
 mod hostile_molecules;
 mod oc20;
 mod own_data;
+mod real_ase;
 mod real_data;
 mod real_molecules;
 

@@ -8,11 +8,11 @@ use shards::{FloatWidth, Structure};
 
 use crate::{Collect, check, close, fixture, numbers, read, source, truth};
 
-fn labelled(labels: Labels) -> Options {
+pub(crate) fn labelled(labels: Labels) -> Options {
     Options { labels, ..Options::default() }
 }
 
-fn file(dir: &tempfile::TempDir, name: &str, content: &[u8]) -> PathBuf {
+pub(crate) fn file(dir: &tempfile::TempDir, name: &str, content: &[u8]) -> PathBuf {
     let path = dir.path().join(name);
     std::fs::write(&path, content).unwrap();
     path
@@ -26,7 +26,7 @@ fn extxyz(path: &Path, labels: Labels) -> (Collect, Vec<String>) {
 
 /// What truth.json says of a structure of ASE beside energy and forces; tags that are all 0 act as absent ones.
 #[track_caller]
-fn check_ase(got: &Structure, want: &Json) {
+pub(crate) fn check_ase(got: &Structure, want: &Json) {
     check(got, want);
     let pbc: Vec<Json> = got.pbc.iter().map(|&p| p.into()).collect();
     assert_eq!(Json::from(pbc), want["pbc"], "{}", got.id);
