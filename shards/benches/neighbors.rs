@@ -73,15 +73,20 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
     if let Some(path) = &arguments.write {
-        std::fs::write(path, serde_json::to_vec(&structures::cases())?)?;
+        std::fs::write(path, serde_json::to_vec(&structures::cases())?)
+            .map_err(|error| format!("{path}: {error}"))?;
         return Ok(());
     }
     let cases: Vec<Case> = match &arguments.structures {
-        Some(path) => serde_json::from_slice(&std::fs::read(path)?)?,
+        Some(path) => {
+            let text = std::fs::read(path).map_err(|error| format!("{path}: {error}"))?;
+            serde_json::from_slice(&text).map_err(|error| format!("{path}: {error}"))?
+        }
         None => structures::cases(),
     };
     if let Some(unknown) = arguments.cases.iter().find(|name| cases.iter().all(|case| case.name != **name)) {
-        return Err(format!("no case {unknown}").into());
+        let names: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
+        return Err(format!("no case {unknown}; there are {}", names.join(", ")).into());
     }
     for case in &cases {
         if arguments.cases.is_empty() || arguments.cases.contains(&case.name) {

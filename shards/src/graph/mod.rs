@@ -19,6 +19,7 @@ mod images;
 mod lattice;
 mod nearest;
 mod neighbors;
+mod search;
 mod sieve;
 mod structure;
 mod symmetry;

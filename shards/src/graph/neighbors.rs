@@ -1,6 +1,6 @@
-use super::images::{Row, Search};
 use super::lattice::Lattice;
 use super::nearest::Nearest;
+use super::search::{Row, Search};
 use super::{Edges, Geometry, GraphError};
 
 /// All neighbours of every atom within a cutoff, nearest first up to a number, as rows by receiving atom.
