@@ -34,7 +34,8 @@ test-oracles: libtorch ## Compare shards and numbers with numpy, pyarrow, polars
 	@$(PYTHON) scripts/fetch.py oracles
 	# The whole workspace: one set of features, so that nothing is compiled twice.
 	cargo build --release --locked --workspace
-	PYTHONPATH=.deps/oracles JMP_INGEST=$(TARGET)/release/jmp-ingest $(PYTHON) -m unittest discover -s tests/python -v
+	PYTHONPATH=.deps/oracles JMP_INGEST=$(TARGET)/release/jmp-ingest JMP_TRAIN=$(TARGET)/release/jmp-train \
+		$(PYTHON) -m unittest discover -s tests/python -v
 
 lint: fmt-check clippy deny ## Format, clippy and licences, as CI does
 

@@ -3,8 +3,10 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
+use shards::ShardError;
 
 use crate::config::Config;
+use crate::data::sequential;
 use crate::plan::RunPlan;
 use crate::task::Task;
 
@@ -123,4 +125,30 @@ impl Summary {
             config.run.dir.display()
         )
     }
+}
+
+/// What is odd about the data, though it can be trained on: datasets in which no atom takes part in quadruplets.
+///
+/// Quadruplets have a surface or adsorbate atom (tag 1 or 2) at one end of their middle edge, as the reference has it;
+/// missing tags act as 2. Tags that are all 0 are mostly a converter's mistake. Only the first structures of each training
+/// split are looked at.
+pub fn warnings(config: &Config, tasks: &[Task]) -> Result<Vec<String>, ShardError> {
+    if !config.model.interactions.quadruplet {
+        return Ok(Vec::new());
+    }
+    let mut warnings = Vec::new();
+    for (index, task) in tasks.iter().enumerate() {
+        let Some(batch) = sequential(config, task, index, &task.record.split)?.next().transpose()? else {
+            continue;
+        };
+        if !batch.tags.is_empty() && batch.tags.iter().all(|tag| *tag == 0) {
+            warnings.push(format!(
+                "warning: dataset `{}`: the tags of its first {} structures are all 0, so none of their atoms takes part in \
+                 quadruplets; convert it without tags (they then act as 2), or set model.interactions.quadruplet = false",
+                task.record.name,
+                batch.structures()
+            ));
+        }
+    }
+    Ok(warnings)
 }

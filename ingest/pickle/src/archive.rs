@@ -23,7 +23,9 @@ pub enum ArchiveError {
     )]
     Legacy,
     /// Something else.
-    #[error("no torch file: expected a zip archive that starts with `PK`, found the bytes {0:02x?}")]
+    #[error(
+        "neither safetensors nor a torch file: that is a zip archive, which starts with `PK`; found the bytes {0:02x?}"
+    )]
     NotTorch(Vec<u8>),
     /// The archive is damaged, or not one that torch wrote.
     #[error("torch zip archive: {0}")]

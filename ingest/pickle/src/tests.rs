@@ -330,5 +330,5 @@ fn a_legacy_file_is_named_as_such() {
     let error = archive::TorchArchive::open(std::io::Cursor::new(fixture("ok_list_legacy.pt"))).unwrap_err();
     assert!(error.to_string().contains("legacy form") && error.to_string().contains("torch.save"), "{error}");
     let error = archive::TorchArchive::open(std::io::Cursor::new(b"hello")).unwrap_err().to_string();
-    assert!(error.contains("no torch file"), "{error}");
+    assert!(error.contains("nor a torch file"), "{error}");
 }

@@ -45,6 +45,8 @@ struct Report {
 impl ExportArgs {
     /// Runs the command.
     pub(super) fn run(&self, out: &mut dyn Write) -> anyhow::Result<u8> {
+        // Copying gains nothing from more, and threads that wait for one another cost much on a busy machine.
+        tch::set_num_threads(1);
         let extension = self.out.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
         let torch = matches!(&*extension, "pt" | "pth" | "ckpt");
         if !torch && extension != "safetensors" {

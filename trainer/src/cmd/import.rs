@@ -38,6 +38,8 @@ pub(super) struct ImportArgs {
 impl ImportArgs {
     /// Runs the command.
     pub(super) fn run(&self, out: &mut dyn Write) -> anyhow::Result<u8> {
+        // Copying gains nothing from more, and threads that wait for one another cost much on a busy machine.
+        tch::set_num_threads(1);
         if self.out_dir.exists() {
             let problem = "is there already; name a directory that does not exist, or remove it";
             return Err(CheckpointError::content(&self.out_dir, problem).into());

@@ -14,7 +14,7 @@ use crate::progress::{Mode, Progress, duration};
 use crate::run_dir::RunDir;
 use crate::session::{Ending, Outcome, Session};
 use crate::setup::{self, Notes, Start};
-use crate::startup::Summary;
+use crate::startup::{self, Summary};
 use crate::task::Task;
 
 /// Set by the first Ctrl-C or SIGTERM; the run then saves a checkpoint and stops.
@@ -92,7 +92,8 @@ fn launch(
     if !matches!(start, Start::Resume(_)) {
         RunDir::check_free(&config.run.dir)?;
     }
-    let (learner, memory, notes) = setup::learner(&config, &tasks, &plan, start)?;
+    let (learner, memory, mut notes) = setup::learner(&config, &tasks, &plan, start)?;
+    notes.0.extend(startup::warnings(&config, &tasks)?);
     let mut run_dir = match start {
         Start::Resume(_) => RunDir::resume(&config.run.dir, learner.position().step)?,
         _ => RunDir::create(&config.run.dir, &config.text)?,

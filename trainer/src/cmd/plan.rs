@@ -10,7 +10,7 @@ use super::{CommonArgs, DONE};
 use crate::config::Config;
 use crate::plan::RunPlan;
 use crate::setup::first_batches;
-use crate::startup::Summary;
+use crate::startup::{self, Summary};
 use crate::task::Task;
 
 /// Arguments of `plan`.
@@ -53,6 +53,9 @@ impl PlanArgs {
             return Ok(DONE);
         }
         summary.write(&config, out)?;
+        for warning in startup::warnings(&config, &tasks)? {
+            writeln!(out, "{warning}")?;
+        }
         if let Some(first) = first {
             let FirstBatch { structures, atoms, stored_neighbors, ids, .. } = first;
             writeln!(

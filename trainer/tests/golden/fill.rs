@@ -3,7 +3,7 @@
 use tch::{Tensor, nn, no_grad};
 
 /// SplitMix64 numbers in [0, 1), seeded by the FNV-1a hash of a name.
-fn uniform(name: &str) -> impl Iterator<Item = f64> {
+pub(crate) fn uniform(name: &str) -> impl Iterator<Item = f64> {
     let seed = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
@@ -20,7 +20,8 @@ pub(crate) fn centred(name: &str) -> impl Iterator<Item = f64> {
     uniform(name).map(|u| 2.0 * u - 1.0)
 }
 
-fn width(name: &str, shape: &[i64]) -> f64 {
+/// Half the width of the interval that values of a tensor fill.
+pub(crate) fn width(name: &str, shape: &[i64]) -> f64 {
     match shape {
         _ if name.starts_with("embedding.") => 3f64.sqrt(),
         [_] => 0.1,
@@ -30,7 +31,8 @@ fn width(name: &str, shape: &[i64]) -> f64 {
     }
 }
 
-fn scale_base(name: &str) -> f64 {
+/// Value that fitted factors lie around.
+pub(crate) fn scale_base(name: &str) -> f64 {
     let parts: Vec<&str> = name.rsplit('.').collect();
     match (parts[2], parts[1]) {
         (_, "scale_sum") => 0.5,
