@@ -8,30 +8,23 @@
 #include <malloc.h>
 #endif
 
-#include <string>
-
+#include "error.h"
 #include "functions.h"
 #include "kernels.h"
 
 using at::Tensor;
+using jmp::guarded;
+
+namespace jmp {
+
+std::string& last_error() {
+  thread_local std::string text;
+  return text;
+}
+
+}  // namespace jmp
 
 namespace {
-
-thread_local std::string last_error;
-
-template <class Work>
-auto guarded(Work work, decltype(work()) failed) -> decltype(work()) {
-  try {
-    return work();
-  } catch (const c10::Error& error) {
-    last_error = error.what_without_backtrace();
-  } catch (const std::exception& error) {
-    last_error = error.what();
-  } catch (...) {
-    last_error = "an unknown C++ exception";
-  }
-  return failed;
-}
 
 const Tensor& of(const void* tensor) {
   static const Tensor none;
@@ -49,7 +42,7 @@ constexpr int64_t GRAIN = 1 << 15;
 
 extern "C" {
 
-const char* jmp_last_error() { return last_error.c_str(); }
+const char* jmp_last_error() { return jmp::last_error().c_str(); }
 const char* jmp_kernels() { return jmp::kernels().name; }
 
 void* jmp_activation(const void* x) {

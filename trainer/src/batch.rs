@@ -2,6 +2,8 @@
 //!
 //! Sizes are known on the host, so that nothing in a forward pass asks the device for them.
 
+use std::rc::Rc;
+
 use shards::batch::HostBatch;
 use shards::graph::{BatchEdges, GraphBatch, PairEdges, QuadrupletEdges};
 use tch::{Device, Kind, Tensor};
@@ -24,7 +26,7 @@ pub struct Batch {
     /// Targets.
     pub labels: Labels,
     /// Index arrays and masks.
-    pub graph: GraphTensors,
+    pub graph: Rc<GraphTensors>,
 }
 
 /// Targets and masks, normalised; a slot without a label holds 0 and a mask of 0.
@@ -193,7 +195,7 @@ impl Batch {
             natoms: index(&graph.natoms, device).to_kind(kind),
             tasks: task_rows(task, graph, device),
             labels,
-            graph: GraphTensors::new(graph, kind, device),
+            graph: Rc::new(GraphTensors::new(graph, kind, device)),
         }
     }
 }

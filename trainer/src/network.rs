@@ -75,7 +75,9 @@ impl Network {
             HeadLayout::Single(_) => &root / "embedding",
         };
         let embedding = AtomEmbedding::new(&embedding, &config);
-        let backbone = Backbone::new(&(&root / "backbone"), &config).computing_in(precision.activations());
+        let backbone = Backbone::new(&(&root / "backbone"), &config)
+            .computing_in(precision.activations())
+            .recomputing(section.recompute);
         let energy = || EnergyHead::new(&(&root / "out_energy"), &config);
         let heads = match layout {
             HeadLayout::Joint(tasks) => Heads::Joint(PretrainHeads::new(&(&root / "output"), tasks, &config)),

@@ -89,6 +89,10 @@ fn settings_that_contradict_each_other_are_refused_by_name() {
         refused("schedule.cosine_epochs=3")
             .contains("`schedule.cosine_epochs`: expected an epoch after the warm-up")
     );
+    assert!(
+        refused("model.recompute=true")
+            .contains("`model.recompute`: expected false with gradient forces, found true")
+    );
     assert!(refused("dataset.force_weight=0").contains("`dataset.energy_weight`: expected a weight above 0"));
     assert!(
         refused("run.device=gpu").contains("`run.device`: expected auto, cpu, cuda or cuda:N, found \"gpu\"")

@@ -52,6 +52,7 @@ impl FinetuneFile {
             data,
         };
         super::check_tasks(std::slice::from_ref(&task), source)?;
+        super::check_model(&self.model, [task.forces], source)?;
         super::check_run(&self.run, source)?;
         super::check_temperature(self.sampling.temperature, source)?;
         let schedule = &self.schedule;

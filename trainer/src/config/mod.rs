@@ -166,6 +166,24 @@ fn check_tasks(tasks: &[TaskConfig], source: &Source) -> Result<(), ConfigError>
     Ok(())
 }
 
+/// Blocks that run again must compute the same twice, and have first derivatives only.
+fn check_model(
+    model: &ModelSection,
+    forces: impl IntoIterator<Item = ForceMode>,
+    source: &Source,
+) -> Result<(), ConfigError> {
+    if !model.recompute {
+        return Ok(());
+    }
+    if model.dropout.is_some_and(|share| share.get() > 0.0) {
+        return Err(source.conflict("model.recompute", "false with model.dropout", "true"));
+    }
+    if forces.into_iter().any(|forces| forces == ForceMode::Gradient) {
+        return Err(source.conflict("model.recompute", "false with gradient forces", "true"));
+    }
+    Ok(())
+}
+
 /// The device must have a name that is understood.
 fn check_run(run: &RunSection, source: &Source) -> Result<(), ConfigError> {
     if crate::parameters::device(&run.device).is_some() {

@@ -49,6 +49,10 @@ pub struct ModelSection {
     /// Interactions that are left out.
     #[serde(default, skip_serializing_if = "is_default")]
     pub interactions: Interactions,
+    /// Whether blocks run again in the backward pass instead of keeping their activations: less memory, a third more time.
+    /// Only without dropout and gradient forces.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recompute: bool,
     /// Where the scale factors of a model trained from scratch come from.
     #[serde(default)]
     pub scale_factors: ScaleFactors,
@@ -156,6 +160,7 @@ impl ModelSection {
                 edge_atom: config.edge_atom_interaction,
                 atom_atom: config.atom_interaction,
             },
+            recompute: false,
             scale_factors: ScaleFactors::default(),
         })
     }

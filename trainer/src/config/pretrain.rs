@@ -42,6 +42,7 @@ impl PretrainFile {
         };
         let tasks: Vec<TaskConfig> = self.datasets.iter().map(task).collect();
         super::check_tasks(&tasks, source)?;
+        super::check_model(&self.model, tasks.iter().map(|task| task.forces), source)?;
         super::check_run(&self.run, source)?;
         super::check_temperature(self.sampling.temperature, source)?;
         Ok(Config {

@@ -72,7 +72,9 @@ impl StepConfig {
 
     /// The meaning of a configuration's text.
     pub fn from_source(source: &Source) -> Result<Self, ConfigError> {
-        source.parse()
+        let config: Self = source.parse()?;
+        super::check_model(&config.model, [config.forces], source)?;
+        Ok(config)
     }
 
     /// The graphs that the structures get.

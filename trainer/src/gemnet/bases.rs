@@ -1,4 +1,4 @@
-use tch::{Kind, Tensor, nn};
+use tch::{Tensor, nn};
 
 use super::angular::harmonics;
 use super::geometry::Geometry;
@@ -77,33 +77,30 @@ pub(crate) struct BasisValues {
     pub(crate) output: Tensor,
 }
 
-impl TripletBasis {
-    fn to_kind(&self, kind: Kind) -> Self {
-        Self { radial: self.radial.to_kind(kind), circular: self.circular.to_kind(kind) }
-    }
-}
-
 impl BasisValues {
-    /// The same values, rounded to another width.
-    pub(crate) fn to_kind(&self, kind: Kind) -> Self {
-        let triplet = |basis: &TripletBasis| basis.to_kind(kind);
+    /// Every tensor replaced by what `of` makes of it, always in the same order.
+    pub(crate) fn map(&self, of: &mut dyn FnMut(&Tensor) -> Tensor) -> Self {
+        let triplet = |basis: &TripletBasis, of: &mut dyn FnMut(&Tensor) -> Tensor| TripletBasis {
+            radial: of(&basis.radial),
+            circular: of(&basis.circular),
+        };
         Self {
-            main: self.main.to_kind(kind),
-            triplet: self.triplet.to_kind(kind),
-            main_main: self.main_main.to_kind(kind),
-            atom_edge: self.atom_edge.as_ref().map(triplet),
-            edge_atom: self.edge_atom.as_ref().map(triplet),
-            main_atom_edge: self.main_atom_edge.to_kind(kind),
+            main: of(&self.main),
+            triplet: triplet(&self.triplet, of),
+            main_main: of(&self.main_main),
+            atom_edge: self.atom_edge.as_ref().map(|basis| triplet(basis, of)),
+            edge_atom: self.edge_atom.as_ref().map(|basis| triplet(basis, of)),
+            main_atom_edge: of(&self.main_atom_edge),
             quadruplet: self.quadruplet.as_ref().map(|basis| QuadrupletBasis {
-                radial: basis.radial.to_kind(kind),
-                circular: basis.circular.to_kind(kind),
-                spherical: basis.spherical.to_kind(kind),
-                angle: basis.angle.to_kind(kind),
-                dihedral: basis.dihedral.to_kind(kind),
+                radial: of(&basis.radial),
+                circular: of(&basis.circular),
+                spherical: of(&basis.spherical),
+                angle: of(&basis.angle),
+                dihedral: of(&basis.dihedral),
             }),
-            atom_atom: self.atom_atom.as_ref().map(|basis| basis.to_kind(kind)),
-            update: self.update.to_kind(kind),
-            output: self.output.to_kind(kind),
+            atom_atom: self.atom_atom.as_ref().map(&mut *of),
+            update: of(&self.update),
+            output: of(&self.output),
         }
     }
 }

@@ -28,6 +28,7 @@ mod quadruplet;
 mod radial;
 mod scale;
 mod shared;
+mod stack;
 mod triplet;
 
 pub use backbone::{Backbone, Embeddings, Stage};

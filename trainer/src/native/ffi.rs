@@ -47,6 +47,15 @@ unsafe extern "C" {
     fn jmp_edge_sum(x: Raw, a: Raw, source: Raw, b: Raw, target: Raw) -> *mut c_void;
     fn jmp_gather(x: Raw, index: Raw) -> *mut c_void;
     fn jmp_scatter(x: Raw, index: Raw, rows: i64) -> *mut c_void;
+    fn jmp_recomputed(
+        run: unsafe extern "C" fn(*mut c_void, *const Raw, usize, *mut *mut c_void, usize) -> bool,
+        release: unsafe extern "C" fn(*mut c_void),
+        state: *mut c_void,
+        inputs: *const Raw,
+        count: usize,
+        outputs: *mut *mut c_void,
+        expected: usize,
+    ) -> bool;
     fn jmp_backward(loss: Raw, leaves: *const Raw, count: usize) -> bool;
     fn jmp_adamw(value: Raw, gradient: Raw, first: Raw, second: Raw, average: Raw, rule: *const Rule)
     -> bool;
@@ -163,6 +172,63 @@ pub(super) fn gather(x: &Tensor, index: &Tensor) -> Tensor {
 
 pub(super) fn scatter(x: &Tensor, index: &Tensor, rows: i64) -> Tensor {
     owned(unsafe { jmp_scatter(raw(x), raw(index), rows) })
+}
+
+/// A function of tensors that is run once now and once in the backward pass.
+type Segment = Box<dyn Fn(&[Tensor]) -> Vec<Tensor>>;
+
+/// Called by the C++ side with the state that [`recomputed`] gave it.
+unsafe extern "C" fn run_segment(
+    state: *mut c_void,
+    inputs: *const Raw,
+    count: usize,
+    outputs: *mut *mut c_void,
+    expected: usize,
+) -> bool {
+    // Sound: `state` is the box below, alive until `release_segment`; libtorch runs one backward pass at a time and waits
+    // for it, so no two threads are in the segment at once. Inputs and outputs are arrays of the lengths told.
+    let segment = unsafe { &*state.cast::<Segment>() };
+    let run = || {
+        let inputs = unsafe { std::slice::from_raw_parts(inputs, count) };
+        let inputs: Vec<Tensor> =
+            inputs.iter().map(|input| unsafe { Tensor::clone_from_ptr(input.cast_mut().cast()) }).collect();
+        segment(&inputs)
+    };
+    // A panic must not cross into C++.
+    let Ok(made) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) else { return false };
+    if made.len() != expected {
+        return false;
+    }
+    let outputs = unsafe { std::slice::from_raw_parts_mut(outputs, expected) };
+    for (place, tensor) in outputs.iter_mut().zip(made) {
+        // The C++ side owns and deletes it.
+        *place = std::mem::ManuallyDrop::new(tensor).as_mut_ptr().cast();
+    }
+    true
+}
+
+unsafe extern "C" fn release_segment(state: *mut c_void) {
+    // Sound: called once, with the box that `recomputed` leaked.
+    drop(unsafe { Box::from_raw(state.cast::<Segment>()) });
+}
+
+pub(super) fn recomputed(inputs: &[Tensor], outputs: usize, segment: Segment) -> Vec<Tensor> {
+    let inputs: Vec<Raw> = inputs.iter().map(raw).collect();
+    let state = Box::into_raw(Box::new(segment)).cast();
+    let mut made = vec![std::ptr::null_mut(); outputs];
+    let done = unsafe {
+        jmp_recomputed(
+            run_segment,
+            release_segment,
+            state,
+            inputs.as_ptr(),
+            inputs.len(),
+            made.as_mut_ptr(),
+            outputs,
+        )
+    };
+    assert!(done, "{}", last_error());
+    made.into_iter().map(owned).collect()
 }
 
 pub(super) fn backward(loss: &Tensor, leaves: &[Tensor]) -> Result<(), String> {

@@ -83,6 +83,18 @@ pub fn scatter(x: &Tensor, index: &Tensor, rows: i64) -> Tensor {
     ffi::scatter(x, index, rows)
 }
 
+/// `segment(inputs)`, a list of `outputs` tensors, of which only the inputs are kept: the segment runs again in the
+/// backward pass, which adds to the gradients of all parameters that it uses. First derivatives only.
+///
+/// `segment` must compute the same each time: no dropout.
+pub fn recomputed(
+    inputs: &[Tensor],
+    outputs: usize,
+    segment: impl Fn(&[Tensor]) -> Vec<Tensor> + 'static,
+) -> Vec<Tensor> {
+    ffi::recomputed(inputs, outputs, Box::new(segment))
+}
+
 /// Adds the gradients of a scalar to the gradients of these leaves, and computes no others.
 ///
 /// # Errors

@@ -11,7 +11,7 @@ mod profile;
 
 pub use functions::{
     activated_linear, activation, backward, batched, bilinear, edge_sum, gated_linear, gated_sum, gather,
-    half_sum, linear, residual, scatter, symmetric_update,
+    half_sum, linear, recomputed, residual, scatter, symmetric_update,
 };
 pub use optimizer::{AdamWFactors, AdamWStep, sum_of_squares};
 pub use profile::{Cost, Profile};

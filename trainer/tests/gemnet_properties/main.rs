@@ -6,4 +6,5 @@ mod derivatives;
 mod model;
 mod options;
 mod precision;
+mod recompute;
 mod symmetry;
