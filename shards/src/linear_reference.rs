@@ -96,6 +96,8 @@ impl LinearReference {
 pub struct ReferenceFit {
     gram: Vec<u128>,
     moment: Vec<ExactSum>,
+    /// Atoms by atomic number.
+    atoms: Vec<u64>,
     structures: u64,
 }
 
@@ -104,6 +106,7 @@ impl Default for ReferenceFit {
         Self {
             gram: vec![0; ELEMENTS * ELEMENTS],
             moment: vec![ExactSum::default(); ELEMENTS],
+            atoms: vec![0; ELEMENTS],
             structures: 0,
         }
     }
@@ -117,6 +120,7 @@ impl ReferenceFit {
                 self.gram[zi as usize * ELEMENTS + zj as usize] += u128::from(ni) * u128::from(nj);
             }
             self.moment[zi as usize].add_times(label, u64::from(ni));
+            self.atoms[zi as usize] += u64::from(ni);
         }
         self.structures += 1;
     }
@@ -125,12 +129,18 @@ impl ReferenceFit {
     pub fn merge(&mut self, other: &Self) {
         self.gram.iter_mut().zip(&other.gram).for_each(|(a, b)| *a += b);
         self.moment.iter_mut().zip(&other.moment).for_each(|(a, b)| a.merge(*b));
+        self.atoms.iter_mut().zip(&other.atoms).for_each(|(a, b)| *a += b);
         self.structures += other.structures;
     }
 
     /// Structures that were added.
     pub(crate) fn structures(&self) -> u64 {
         self.structures
+    }
+
+    /// Σ over all structures of what the reference says of them.
+    pub(crate) fn total(&self, reference: &LinearReference) -> f64 {
+        reference.coefficients.iter().map(|(&z, c)| c * self.atoms[z as usize] as f64).sum()
     }
 
     /// Atomic numbers that occur.

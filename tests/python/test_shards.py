@@ -1,5 +1,6 @@
 """Shards, judged by other people's libraries: values, units, references, statistics, splits."""
 import sys
+import tempfile
 import unittest
 from pathlib import Path
 
@@ -151,6 +152,25 @@ class Numbers(unittest.TestCase):
 
     def test_rmd17_is_of_one_formula(self):
         self.check_numbers(Converted("rmd17", "rmd17/rmd17/npz_data/rmd17_ethanol.npz"))
+
+    def test_a_given_reference_is_what_numpy_subtracts(self):
+        vector = np.zeros(100)
+        vector[[1, 6, 7, 8]] = -13.6, -1029.4, -1484.9, -2041.8
+        with tempfile.TemporaryDirectory() as folder:
+            for array in (vector, np.stack([vector, vector + 1])):
+                file = Path(folder) / ("reference%d.npz" % array.ndim)
+                np.savez(file, coeff=array)
+                shards = Converted("ani1x", "ani1x/ani1x-release.h5", options=["--linear-reference", file])
+                self.addCleanup(shards.close)
+                energies = shards.column("energy")
+                for name, record in shards.manifest["splits"].items():
+                    rows = shards.split(name)
+                    residual = np.array([energies[row] for row in rows]) - shards.counts(rows)[:, :100] @ vector
+                    told = record["statistics"]["labels"]["energy"]
+                    self.assertEqual((told["reference"]["given"], told["reference"]["rank"]), (file.name, None))
+                    got = [told["referenced"][key] for key in ("mean", "std", "mae", "max_abs")]
+                    expected = [residual.mean(), residual.std(), np.abs(residual).mean(), np.abs(residual).max()]
+                    np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-9)
 
 
 class Rmd17(unittest.TestCase):

@@ -5,18 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ingest::IngestError;
-use ingest::convert::{Outcome, PartitionOutcome, Profile, Settings, convert, convert_partition};
+use ingest::convert::{Settings, convert, convert_partition};
 use ingest::filter::Filter;
 use ingest::formats::{EnergyKind, Format, Labels, Options, RelaxationFrames, SourceUnits, open};
 use ingest::input::Input;
 use ingest::partition::Share;
 use ingest::reference;
 use shards::NeighborStorage;
-use shards::checks::Check;
 use shards::units::ConstantSet;
 use shards::writer::DuplicateIds;
 
-use super::{counted, human_bytes, say_splits};
+use super::report::{report, report_partition};
 use crate::console::Console;
 
 const EXAMPLES: &str = "\
@@ -202,35 +201,46 @@ fn parse_constants(text: &str) -> Result<ConstantSet, String> {
     }
 }
 
+impl Args {
+    /// What concerns the format.
+    fn options(&self) -> Options {
+        Options {
+            energy: self.energy,
+            oc20_ref: self.oc20_ref.clone(),
+            relaxation: self.frames,
+            constants: self.constants,
+            level: self.level.clone(),
+            keep_small: self.keep_small,
+            train_total: self.train_total,
+            subset: self.subset.clone(),
+            max_gradient: self.max_gradient,
+            seed: self.seed,
+            narrow: self.f32,
+            labels: self.own.labels(),
+        }
+    }
+
+    /// What concerns every conversion.
+    fn settings(&self) -> anyhow::Result<Settings> {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Settings {
+            output: self.output.clone(),
+            jobs: self.jobs.map_or(processors, usize::from),
+            neighbors: self.neighbors,
+            max_rejects: self.max_rejects,
+            resume: self.resume,
+            filters: self.filter.clone(),
+            reference: self.linear_reference.as_deref().map(reference::read).transpose()?,
+            duplicate_ids: if self.allow_duplicate_ids { DuplicateIds::Allow } else { DuplicateIds::Refuse },
+        })
+    }
+}
+
 /// Runs the subcommand.
 pub(crate) fn run(args: &Args, console: Console) -> anyhow::Result<()> {
     let inputs: Vec<Input> = args.input.iter().map(|text| Input::parse(text)).collect();
-    let options = Options {
-        energy: args.energy,
-        oc20_ref: args.oc20_ref.clone(),
-        relaxation: args.frames,
-        constants: args.constants,
-        level: args.level.clone(),
-        keep_small: args.keep_small,
-        train_total: args.train_total,
-        subset: args.subset.clone(),
-        max_gradient: args.max_gradient,
-        seed: args.seed,
-        narrow: args.f32,
-        labels: args.own.labels(),
-    };
-    let source = open(args.dataset, &inputs, &options)?;
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let settings = Settings {
-        output: args.output.clone(),
-        jobs: args.jobs.map_or(processors, usize::from),
-        neighbors: args.neighbors,
-        max_rejects: args.max_rejects,
-        resume: args.resume,
-        filters: args.filter.clone(),
-        reference: args.linear_reference.as_deref().map(reference::read).transpose()?,
-        duplicate_ids: if args.allow_duplicate_ids { DuplicateIds::Allow } else { DuplicateIds::Refuse },
-    };
+    let source = open(args.dataset, &inputs, &args.options())?;
+    let settings = args.settings()?;
     let stop = stop_on_signal()?;
     let units = match args.partition {
         Some(share) => share.units(source.units()),
@@ -242,7 +252,7 @@ pub(crate) fn run(args: &Args, console: Console) -> anyhow::Result<()> {
         let result = convert_partition(source.as_ref(), &settings, share, &display, &stop);
         display.close();
         let outcome = result.map_err(|error| explain(error, args))?;
-        report_partition(console, args, &outcome, display.rate());
+        report_partition(console, &args.output, &outcome, display.rate(), args.profile);
     } else {
         let result = convert(source.as_ref(), &settings, &display, &stop);
         display.close();
@@ -274,121 +284,4 @@ fn explain(error: IngestError, args: &Args) -> anyhow::Error {
         }
         other => other.into(),
     }
-}
-
-fn report_partition(console: Console, args: &Args, outcome: &PartitionOutcome, rate: f64) {
-    for warning in &outcome.partition.warnings {
-        console.warn(warning);
-    }
-    console.say(&format!(
-        "partition {}: {} structures in {}, {} left out, {rate:.0} structures a second",
-        outcome.partition.share,
-        outcome.structures,
-        counted(outcome.partition.units.len(), "unit"),
-        outcome.left_out,
-    ));
-    if outcome.resumed_units > 0 {
-        console.say(&format!("  {} finished by an earlier run", counted(outcome.resumed_units, "unit")));
-    }
-    if args.profile {
-        say_profile(console, &outcome.profile);
-    }
-    console.say(&format!(
-        "written to {}; put all partitions together with: jmp-ingest merge OUT IN…",
-        args.output.display()
-    ));
-    console.result(&serde_json::json!({
-        "output": args.output,
-        "partition": outcome.partition.share.to_string(),
-        "structures": outcome.structures,
-        "left_out": outcome.left_out,
-        "units": outcome.partition.units.len(),
-        "structures_per_second": rate,
-        "warnings": outcome.partition.warnings,
-        "profile": outcome.profile,
-    }));
-}
-
-fn say_profile(console: Console, profile: &Profile) {
-    let total: f64 = profile.steps().iter().map(|s| s.1).sum();
-    console.say(&format!("  time: {:.2} s from start to end; summed over the threads:", profile.wall));
-    for (name, seconds) in profile.steps() {
-        console
-            .say(&format!("    {name:<12} {seconds:>9.2} s  {:>5.1} %", 100.0 * seconds / total.max(1e-9)));
-    }
-    console.say(&format!(
-        "    {:<12} {:>9.2} s  from start to end, after the units",
-        "measure", profile.measure
-    ));
-}
-
-/// What the physics checks found.
-pub(super) fn say_suspicions(console: Console, counts: &std::collections::BTreeMap<String, u64>) {
-    for check in Check::ALL {
-        if let Some(count) = counts.get(check.code()).filter(|&&c| c > 0) {
-            let structures = counted(*count as usize, "structure");
-            console.say(&format!("  suspicious: {structures} ({}): {}", check.code(), check.meaning()));
-        }
-    }
-    if counts.values().any(|&c| c > 0) {
-        console.say("  they are stored, and listed in outliers.parquet; --filter leaves such out");
-    }
-}
-
-/// Tells what became of a conversion or merge.
-pub(super) fn report(
-    console: Console,
-    output: &std::path::Path,
-    outcome: &Outcome,
-    rate: Option<f64>,
-    profile: bool,
-) {
-    let manifest = &outcome.manifest;
-    for warning in &outcome.warnings {
-        console.warn(warning);
-    }
-    let bytes: u64 = manifest.parts.iter().map(|p| p.bytes).sum();
-    console.say(&format!(
-        "{}: {} structures, {} atoms, {} in {}{}",
-        manifest.dataset.name,
-        manifest.rows,
-        manifest.atoms,
-        human_bytes(bytes),
-        counted(manifest.parts.len(), "part"),
-        rate.map_or_else(String::new, |rate| format!(", {rate:.0} structures a second")),
-    ));
-    if outcome.resumed_units > 0 {
-        console.say(&format!("  {} finished by an earlier run", counted(outcome.resumed_units, "unit")));
-    }
-    for (code, count) in &manifest.rejects {
-        console.say(&format!("  left out: {count} ({code}), listed in rejects.parquet"));
-    }
-    let checks = manifest.checks.clone().unwrap_or_default();
-    say_suspicions(console, &checks.counts);
-    say_splits(console, manifest);
-    if profile {
-        say_profile(console, &outcome.profile);
-    }
-    console.say(&format!(
-        "written to {}; check it with: jmp-ingest verify {}",
-        output.display(),
-        output.display()
-    ));
-    let splits: serde_json::Map<String, serde_json::Value> =
-        manifest.splits.iter().map(|(name, split)| (name.clone(), split.rows.into())).collect();
-    console.result(&serde_json::json!({
-        "dataset": manifest.dataset.name,
-        "output": output,
-        "structures": manifest.rows,
-        "atoms": manifest.atoms,
-        "parts": manifest.parts.len(),
-        "bytes": bytes,
-        "left_out": manifest.rejects,
-        "splits": splits,
-        "structures_per_second": rate,
-        "suspicious": checks.counts,
-        "warnings": outcome.warnings,
-        "profile": outcome.profile,
-        "manifest_hash": manifest.hash,
-    }));
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use ingest::partition::merge;
 
-use super::convert::report;
+use super::report::report;
 use crate::console::Console;
 
 const EXAMPLES: &str = "\

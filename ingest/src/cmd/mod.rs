@@ -5,6 +5,7 @@ pub(crate) mod explain;
 pub(crate) mod export;
 pub(crate) mod inspect;
 pub(crate) mod merge;
+mod report;
 pub(crate) mod split;
 pub(crate) mod verify;
 

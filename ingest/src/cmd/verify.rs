@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Args, console: Console) -> anyhow::Result<()> {
             report.files,
             report.rows
         ));
-        super::convert::say_suspicions(console, &report.suspicions);
+        super::report::say_suspicions(console, &report.suspicions);
         return Ok(());
     };
     let noun = if faults == 1 { "fault" } else { "faults" };

@@ -1,4 +1,4 @@
-use super::keys::{KeyFiles, Keys};
+use super::keys::{KeyFiles, KeyWriter};
 use super::*;
 use crate::structure::Floats;
 
@@ -141,7 +141,8 @@ fn repeats_are_found_in_any_number_of_passes() {
     let dir = tempfile::tempdir().unwrap();
     let mut files = Vec::new();
     for part in 0..3u64 {
-        let mut keys = Keys::default();
+        let path = dir.path().join(format!("{part}.keys"));
+        let mut keys = KeyWriter::create(path.clone()).unwrap();
         for i in 0..20u64 {
             let row = 20 * part + i;
             // Every seventh structure is the same, but for a shift; one id comes twice.
@@ -149,10 +150,9 @@ fn repeats_are_found_in_any_number_of_passes() {
             let length = if row.is_multiple_of(7) { 1.5 } else { 1.6 + 0.01 * row as f64 };
             let mut s = molecule(&[[shift; 3], [shift, shift, shift + length]]);
             s.id = format!("m{}", if row == 33 { 5 } else { row });
-            keys.push(&s);
+            keys.push(&s).unwrap();
         }
-        let path = dir.path().join(format!("{part}.keys"));
-        std::fs::write(&path, keys.bytes()).unwrap();
+        keys.finish().unwrap();
         files.push((path, 20));
     }
     let sevens: Vec<(u64, u64)> = (1..9).map(|k| (7 * k, 0)).collect();

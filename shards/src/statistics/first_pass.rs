@@ -150,8 +150,13 @@ impl LabelSums {
             }
             _ => self.fit.solve(split),
         };
-        let mean = self.sum.value() / self.count as f64;
-        Ok(reference.map(|reference| Pivot { mean, table: reference.table(), reference }))
+        let n = self.count as f64;
+        Ok(reference.map(|reference| Pivot {
+            mean: self.sum.value() / n,
+            residual: (self.sum.value() - self.fit.total(&reference)) / n,
+            table: reference.table(),
+            reference,
+        }))
     }
 }
 

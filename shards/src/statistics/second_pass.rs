@@ -12,6 +12,8 @@ use crate::reader::Block;
 /// What the second pass subtracts.
 pub(super) struct Pivot {
     pub(super) mean: f64,
+    /// About the mean after the reference: a given one may leave much, which squares must not swallow.
+    pub(super) residual: f64,
     pub(super) reference: LinearReference,
     pub(super) table: [f64; 119],
 }
@@ -71,7 +73,7 @@ impl SecondPass {
         for ((moments, pivot), value) in self.labels.iter_mut().zip(pivots).zip(row.labels()) {
             let (Some(pivot), Some(value)) = (pivot, value) else { continue };
             let reference: f64 = row.atomic_numbers.iter().map(|&z| pivot.table[z as usize]).sum();
-            moments.add(value - pivot.mean, value - reference);
+            moments.add(value - pivot.mean, value - reference, pivot.residual);
         }
     }
 
@@ -86,10 +88,10 @@ impl SecondPass {
 }
 
 impl Moments {
-    fn add(&mut self, centred: f64, residual: f64) {
+    fn add(&mut self, centred: f64, residual: f64, pivot: f64) {
         self.squares.add(centred * centred);
         self.residual.add(residual);
-        self.residual_squares.add(residual * residual);
+        self.residual_squares.add((residual - pivot) * (residual - pivot));
         self.residual_abs.add(residual.abs());
         self.residual_max = self.residual_max.max(residual.abs());
     }
@@ -105,6 +107,7 @@ impl Moments {
     pub(super) fn finish(&self, sums: &LabelSums, pivot: Pivot) -> LabelStatistics {
         let n = sums.count as f64;
         let mean = self.residual.value() / n;
+        let beyond = mean - pivot.residual;
         LabelStatistics {
             count: sums.count,
             mean: pivot.mean,
@@ -114,7 +117,7 @@ impl Moments {
             reference: pivot.reference,
             referenced: ReferencedMoments {
                 mean,
-                std: (self.residual_squares.value() / n - mean * mean).max(0.0).sqrt(),
+                std: (self.residual_squares.value() / n - beyond * beyond).max(0.0).sqrt(),
                 mae: self.residual_abs.value() / n,
                 max_abs: self.residual_max,
             },

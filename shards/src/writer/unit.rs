@@ -15,12 +15,12 @@ use parquet::file::metadata::KeyValue;
 use super::columns::Columns;
 use super::record::{ReadFile, Reject, UnitRecord, keys_path};
 use super::{DatasetWriter, Times};
-use crate::checks::keys::Keys;
+use crate::checks::keys::KeyWriter;
 use crate::checks::{self, ConsistencySums, LISTED, Previous, Suspect, Suspicion};
 use crate::error::{ShardError, io_error, parquet_error};
 use crate::graph::{Geometry, GraphCounts, NeighborList, StructureGraph};
 use crate::layout::Layout;
-use crate::manifest::{PartRecord, part_file, rename_durably, write_durably};
+use crate::manifest::{PartRecord, part_file, rename_durably};
 use crate::schema::{self, CHECKSUM_KEY};
 use crate::structure::{Fault, FloatWidth, Floats, Structure};
 
@@ -39,7 +39,7 @@ pub struct UnitWriter<'a> {
     atoms: u64,
     rejects: Vec<Reject>,
     unusable: u64,
-    keys: Keys,
+    keys: KeyWriter,
     suspicions: BTreeMap<String, u64>,
     suspects: Vec<Suspect>,
     previous: Previous,
@@ -71,7 +71,7 @@ impl<'a> UnitWriter<'a> {
             atoms: 0,
             rejects: vec![],
             unusable: 0,
-            keys: Keys::default(),
+            keys: KeyWriter::create(keys_path(&dataset.progress(), unit))?,
             suspicions: BTreeMap::new(),
             suspects: vec![],
             previous: Previous::default(),
@@ -117,7 +117,7 @@ impl<'a> UnitWriter<'a> {
         for suspicion in suspicions {
             self.suspect(&structure.id, suspicion);
         }
-        self.keys.push(structure);
+        self.keys.push(structure)?;
         self.previous.follow(structure, &mut self.consistency);
         self.times.check += start.elapsed();
         self.rows += 1;
@@ -218,11 +218,7 @@ impl<'a> UnitWriter<'a> {
             suspects: std::mem::take(&mut self.suspects),
             consistency: self.consistency,
         };
-        let keys = std::mem::take(&mut self.keys);
         record.part = self.close()?;
-        if record.part.is_some() {
-            write_durably(&keys_path(&progress, unit), keys.bytes())?;
-        }
         record.write(&progress, unit)?;
         times.write += start.elapsed();
         dataset.times.add(times);
@@ -243,6 +239,7 @@ impl<'a> UnitWriter<'a> {
         let file = self.writer.into_inner().map_err(parquet_error("finish", &path))?;
         let (bytes, blake3, footer_blake3) = file.finish().map_err(io_error("sync", &path))?;
         rename_durably(&path, &self.path)?;
+        self.keys.finish()?;
         Ok(Some(PartRecord {
             unit: self.unit,
             source: self.dataset.plan.units[self.unit as usize].clone(),
