@@ -14,7 +14,7 @@ const PAIRS: u64 = 10;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Consistency {
-    /// Pairs of neighbouring frames of one group, no atom moved by more than 0.2 Å.
+    /// Pairs of rows of the same atoms, one after the other, no atom moved by more than 0.2 Å.
     pub pairs: u64,
     /// ΔE over its prediction, least squares through the origin.
     pub slope: f64,
@@ -77,9 +77,11 @@ impl ConsistencySums {
 /// The frame before, kept in buffers that are used again.
 #[derive(Debug, Default)]
 pub(crate) struct Previous {
-    group: String,
+    comparable: bool,
     atomic_numbers: Vec<u8>,
     cell: Option<[f64; 9]>,
+    charge: Option<f64>,
+    spin: Option<f64>,
     positions: Vec<f64>,
     forces: Vec<f64>,
     energy: f64,
@@ -89,10 +91,12 @@ impl Previous {
     /// Compares a frame with the one before it and takes its place.
     pub(crate) fn follow(&mut self, structure: &Structure, sums: &mut ConsistencySums) {
         let (Some(energy), Some(forces)) = (structure.energy, &structure.forces) else {
-            self.group.clear();
+            self.comparable = false;
             return;
         };
-        let same = self.group == structure.group
+        let same = self.comparable
+            && self.charge == structure.charge
+            && self.spin == structure.spin
             && self.atomic_numbers == structure.atomic_numbers
             && self.cell == structure.cell;
         if same {
@@ -108,7 +112,8 @@ impl Previous {
                 sums.add(-work, found);
             }
         } else {
-            self.group.clone_from(&structure.group);
+            self.comparable = true;
+            (self.charge, self.spin) = (structure.charge, structure.spin);
             self.atomic_numbers.clone_from(&structure.atomic_numbers);
             self.cell = structure.cell;
         }
