@@ -120,7 +120,13 @@ fn describe(structure: &Structure) -> String {
     let forces = if structure.forces.is_some() { "forces" } else { "no forces" };
     let periodic = if structure.pbc == [false; 3] { "" } else { ", periodic" };
     let formula = hill_formula(&structure.atomic_numbers);
-    format!("{} {formula} ({} atoms{periodic}), {energy}, {forces}", structure.id, structure.atoms())
+    let targets = structure.targets.iter().flatten().count();
+    let labels = match (structure.energy, &structure.forces, targets) {
+        (None, None, 1..) => counted(targets, "target"),
+        (_, _, 0) => format!("{energy}, {forces}"),
+        _ => format!("{energy}, {forces}, {}", counted(targets, "target")),
+    };
+    format!("{} {formula} ({} atoms{periodic}), {labels}", structure.id, structure.atoms())
 }
 
 /// The format of a file in which ASE or a user keeps structures.

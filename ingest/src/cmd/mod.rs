@@ -10,7 +10,8 @@ pub(crate) mod split;
 pub(crate) mod verify;
 
 use ingest::IngestError;
-use shards::{Manifest, ShardError};
+use shards::statistics::{ENERGY, LabelStatistics, SplitStatistics};
+use shards::{Manifest, ShardError, Target};
 
 use crate::console::Console;
 
@@ -36,27 +37,53 @@ pub(crate) fn say_splits(console: Console, manifest: &Manifest) {
         return;
     }
     let width = manifest.splits.keys().map(String::len).max().unwrap_or(0).max(5);
-    console.say(&format!(
-        "  {:width$}  structures        atoms  E std after reference (eV)  force RMS (eV/Å)",
-        "split"
-    ));
+    let labelled = |s: &SplitStatistics| s.labels.contains_key(ENERGY) || s.forces.is_some();
+    let labelled = manifest.splits.values().any(|s| labelled(&s.statistics));
+    let more = if labelled { "  E std after reference (eV)  force RMS (eV/Å)" } else { "" };
+    console.say(&format!("  {:width$}  structures        atoms{more}", "split"));
     for (name, split) in &manifest.splits {
         let statistics = &split.statistics;
-        let energy = statistics.labels.get(shards::statistics::ENERGY);
-        let std = match energy {
-            None => "-".to_owned(),
-            // As many elements as structures: the residuals say nothing.
-            Some(l) if l.reference.rank.is_some_and(|rank| l.count <= rank as u64) => {
-                "too few to tell".to_owned()
-            }
-            Some(l) => format!("{:.4}", l.referenced.std),
-        };
+        let std = statistics.labels.get(ENERGY).map_or_else(|| "-".to_owned(), after_reference);
         let rms = statistics.forces.as_ref().map_or_else(|| "-".to_owned(), |f| format!("{:.4}", f.rms));
+        let more = if labelled { format!("  {std:>26}  {rms:>16}") } else { String::new() };
+        console.say(&format!("  {name:width$}  {:>10}  {:>11}{more}", split.rows, statistics.atoms));
+    }
+    say_targets(console, manifest);
+}
+
+/// The scalar targets of a dataset, measured on `train` if there is such a split, as lines of a table.
+fn say_targets(console: Console, manifest: &Manifest) {
+    let measured = manifest.splits.get_key_value("train").or_else(|| manifest.splits.first_key_value());
+    let Some((split, record)) = measured else { return };
+    let targets = &manifest.layout.targets;
+    let width = |of: fn(&Target) -> &str, least: usize| {
+        targets.iter().map(|t| of(t).chars().count()).max().unwrap_or(0).max(least)
+    };
+    let (name, unit) = (width(|t| &t.name, 6), width(|t| &t.unit, 4));
+    if !targets.is_empty() {
         console.say(&format!(
-            "  {name:width$}  {:>10}  {:>11}  {std:>26}  {rms:>16}",
-            split.rows, statistics.atoms
+            "  {:name$}  {:unit$}  structures          mean           std  std after reference, of split {split}",
+            "target", "unit"
         ));
     }
+    for target in targets {
+        let said = match record.statistics.labels.get(&target.name) {
+            None => format!("{:>10}", 0),
+            Some(label) => {
+                let after = if target.referenced { after_reference(label) } else { "-".to_owned() };
+                format!("{:>10}  {:>12.5}  {:>12.5}  {after:>19}", label.count, label.mean, label.std)
+            }
+        };
+        console.say(&format!("  {:name$}  {:unit$}  {said}", target.name, target.unit));
+    }
+}
+
+fn after_reference(label: &LabelStatistics) -> String {
+    // As many elements as structures: the residuals say nothing.
+    if label.reference.rank.is_some_and(|rank| label.count <= rank as u64) {
+        return "too few to tell".to_owned();
+    }
+    format!("{:.4}", label.referenced.std)
 }
 
 /// `1 part`, `2 parts`.

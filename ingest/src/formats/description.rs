@@ -68,14 +68,16 @@ fn source_units(format: Format, constants: Option<&Constants>) -> SourceUnits {
 /// Columns and graphs (cutoff in Å and neighbours as JMP uses them).
 ///
 /// Molecules carry the whole neighbour list. Slabs carry none by default: with up to 1000 neighbours an atom within 12 Å the
-/// list is many times larger than everything else in the row.
+/// list is many times larger than everything else in the row; and MD22, whose largest molecule has 200 an atom, so that the list
+/// doubles the file and a row group of it takes a gigabyte.
 pub(super) fn layout(format: Format, float: FloatWidth) -> Layout {
     let (cutoff, neighbors, row_group_rows, storage) = match format {
         Format::Oc20 | Format::Oc22 => (12.0, 30, SLAB_ROWS, NeighborStorage::None),
         Format::Ani1x | Format::Transition1x => (8.0, 30, MOLECULE_ROWS, NeighborStorage::Full),
         Format::Qm9 => (8.0, 30, MOLECULE_ROWS, NeighborStorage::Full),
         Format::Rmd17 | Format::Md17 => (7.0, 100, MOLECULE_ROWS, NeighborStorage::Full),
-        Format::Md22 | Format::Spice => (12.0, 30, SLAB_ROWS, NeighborStorage::Full),
+        Format::Md22 => (12.0, 30, SLAB_ROWS, NeighborStorage::None),
+        Format::Spice => (12.0, 30, SLAB_ROWS, NeighborStorage::Full),
         Format::Extxyz | Format::AseLmdb | Format::Traj | Format::Db => {
             (12.0, 30, SLAB_ROWS, NeighborStorage::None)
         }

@@ -3,11 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
+use ingest::convert::{Progress, Settings, convert};
 use ingest::formats::{Format, Options, open};
 use ingest::input::Input;
 use ingest::source::{Members, Source, SplitPlan};
 use serde_json::Value as Json;
+use shards::targets::TargetTransform;
 use shards::units::ConstantSet;
 use shards::{FloatWidth, Structure};
 
@@ -315,4 +318,79 @@ fn spice_filter_and_constants() {
     let (_, ase) = open_one(Format::Spice, &path, &options());
     let ratio = jmp.structures[0].energy.unwrap() / ase.structures[0].energy.unwrap();
     assert!((ratio - 27.211_402_666_173_235 / 27.211_386_024_367_243).abs() < 1e-14);
+}
+
+/// Hears nothing.
+struct Silent;
+
+impl Progress for Silent {
+    fn advance(&self, _: u64, _: u64) {}
+    fn resumed(&self, _: u64) {}
+    fn measuring(&self) {}
+}
+
+#[test]
+fn qm9_references_are_fitted_on_each_split_and_kept_in_the_manifest() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = source(Format::Qm9, &[fixture("qm9/pyg_raw")], &options());
+    let settings =
+        Settings { output: dir.path().join("qm9"), jobs: 2, neighbors: None, max_rejects: 0, resume: false };
+    let outcome = convert(source.as_ref(), &settings, &Silent, &AtomicBool::new(false)).unwrap();
+    assert_eq!(outcome.manifest.rejects, BTreeMap::from([("uncharacterised".to_owned(), 3)]));
+    let dataset = shards::Dataset::open(&settings.output).unwrap();
+    let manifest = dataset.manifest();
+    let structures: Vec<Structure> =
+        dataset.split("train").unwrap().iter().map(|row| dataset.structure(row).unwrap()).collect();
+    let labels = &manifest.split(dataset.dir(), "train").unwrap().statistics.labels;
+    assert_eq!((structures.len(), labels.len()), (23, 19));
+    for (place, target) in manifest.layout.targets.iter().enumerate() {
+        let label = &labels[&target.name];
+        let y: Vec<f64> = structures.iter().map(|s| s.targets[place].unwrap()).collect();
+        let n = y.len() as f64;
+        let moments = |v: &[f64]| {
+            let mean = v.iter().sum::<f64>() / n;
+            (mean, (v.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n).sqrt())
+        };
+        let near = |a: f64, b: f64| (a - b).abs() < 1e-8 * (1.0 + b.abs());
+        let (mean, std) = moments(&y);
+        assert!(near(label.mean, mean) && near(label.std, std), "{}", target.name);
+        let residuals: Vec<f64> = structures
+            .iter()
+            .zip(&y)
+            .map(|(s, y)| y - label.reference.of(&s.atomic_numbers).unwrap())
+            .collect();
+        // Least squares: what is left is orthogonal to the count of each element.
+        for z in label.reference.coefficients.keys() {
+            let count = |s: &Structure| s.atomic_numbers.iter().filter(|a| *a == z).count() as f64;
+            let product: f64 = structures.iter().zip(&residuals).map(|(s, r)| count(s) * r).sum();
+            assert!(product.abs() < 1e-6, "{}: element {z}: {product}", target.name);
+        }
+        let (mean, std) = moments(&residuals);
+        assert!(near(label.referenced.mean, mean) && near(label.referenced.std, std), "{}", target.name);
+        let transform = TargetTransform::of_label(manifest, dataset.dir(), "train", &target.name).unwrap();
+        assert_eq!(transform.reference.is_some(), target.referenced);
+    }
+}
+
+#[test]
+fn a_directory_of_files_is_one_source_with_one_hash() {
+    let dir = tempfile::tempdir().unwrap();
+    let xyz = dir.path().join("xyz");
+    std::fs::create_dir(&xyz).unwrap();
+    for id in ["000001", "000002", "000003"] {
+        let name = format!("dsgdb9nsd_{id}.xyz");
+        std::fs::copy(fixture("qm9/xyz").join(&name), xyz.join(&name)).unwrap();
+    }
+    let converted = |name: &str| {
+        let source = source(Format::Qm9, std::slice::from_ref(&xyz), &options());
+        let output = dir.path().join(name);
+        let settings = Settings { output, jobs: 1, neighbors: None, max_rejects: 0, resume: false };
+        convert(source.as_ref(), &settings, &Silent, &AtomicBool::new(false)).unwrap().manifest.sources
+    };
+    let before = converted("before");
+    assert_eq!((before.len(), before[0].name.as_str()), (1, "xyz"));
+    assert_eq!(before, converted("again"));
+    let file = xyz.join("dsgdb9nsd_000002.xyz");
+    std::fs::rename(&file, xyz.join("dsgdb9nsd_000009.xyz")).unwrap();
+    assert!(before[0].blake3 != converted("after")[0].blake3);
 }
