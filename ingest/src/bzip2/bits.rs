@@ -18,8 +18,17 @@ impl<R: Read> Bits<R> {
         Self { input, buffer: Vec::new(), at: 0, held: 0, count: 0 }
     }
 
-    /// Holds at least `n` bits, at most 32, if the input has them; says whether it has.
+    /// Holds at least `n` bits, at most 32, and at most 63 in all, if the input has them; says whether it has.
     fn fill(&mut self, n: u32) -> io::Result<bool> {
+        if self.count >= n {
+            return Ok(true);
+        }
+        if let Some(&[a, b, c, d]) = self.buffer.get(self.at..self.at + 4) {
+            self.held = self.held << 32 | u64::from(u32::from_be_bytes([a, b, c, d]));
+            self.at += 4;
+            self.count += 32;
+            return Ok(true);
+        }
         while self.count < n {
             if self.at == self.buffer.len() && !self.refill()? {
                 return Ok(false);
@@ -65,6 +74,15 @@ impl<R: Read> Bits<R> {
     pub(super) fn peek(&mut self, n: u32) -> io::Result<u32> {
         let bits = if self.fill(n)? { self.held >> (self.count - n) } else { self.held << (n - self.count) };
         Ok(bits as u32 & mask(n))
+    }
+
+    /// Takes away `n` bits that were peeked at.
+    pub(super) fn skip(&mut self, n: u32) -> io::Result<()> {
+        if self.count < n {
+            return self.take(n).map(drop);
+        }
+        self.count -= n;
+        Ok(())
     }
 
     /// Passes over the rest of a byte.

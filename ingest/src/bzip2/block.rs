@@ -172,8 +172,11 @@ fn symbols<R: Read>(
             if symbol == end {
                 return Ok(());
             }
-            recent[..symbol as usize].rotate_right(1);
-            out.push(u32::from(recent[0]));
+            let place = symbol as usize - 1;
+            let byte = recent[place];
+            recent.copy_within(..place, 1);
+            recent[0] = byte;
+            out.push(u32::from(byte));
         }
     }
     Err(damaged("a block does not end"))

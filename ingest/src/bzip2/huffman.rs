@@ -75,7 +75,7 @@ impl Code {
     pub(super) fn symbol<R: Read>(&self, bits: &mut Bits<R>) -> io::Result<u16> {
         let entry = self.quick[bits.peek(QUICK)? as usize];
         if entry != 0 {
-            bits.take(u32::from(entry & 31))?;
+            bits.skip(u32::from(entry & 31))?;
             return Ok(entry >> 5);
         }
         let next = bits.peek(LONGEST as u32)?;
@@ -83,7 +83,7 @@ impl Code {
             let code = next >> (LONGEST - length);
             let Some(step) = code.checked_sub(self.first[length]) else { continue };
             if step < self.count[length] {
-                bits.take(length as u32)?;
+                bits.skip(length as u32)?;
                 return Ok(self.symbols[(self.place[length] + step) as usize]);
             }
         }

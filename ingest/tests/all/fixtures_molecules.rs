@@ -12,6 +12,7 @@ use ingest::source::{Members, Source, SplitPlan};
 use serde_json::Value as Json;
 use shards::targets::TargetTransform;
 use shards::units::ConstantSet;
+use shards::writer::DuplicateIds;
 use shards::{FloatWidth, Structure};
 
 use crate::{Collect, check, close, fixture, numbers, read, source, truth};
@@ -329,12 +330,24 @@ impl Progress for Silent {
     fn measuring(&self) {}
 }
 
+fn settings(output: PathBuf) -> Settings {
+    Settings {
+        output,
+        jobs: 2,
+        neighbors: None,
+        max_rejects: 0,
+        resume: false,
+        filters: vec![],
+        reference: None,
+        duplicate_ids: DuplicateIds::Refuse,
+    }
+}
+
 #[test]
 fn qm9_references_are_fitted_on_each_split_and_kept_in_the_manifest() {
     let dir = tempfile::tempdir().unwrap();
     let source = source(Format::Qm9, &[fixture("qm9/pyg_raw")], &options());
-    let settings =
-        Settings { output: dir.path().join("qm9"), jobs: 2, neighbors: None, max_rejects: 0, resume: false };
+    let settings = settings(dir.path().join("qm9"));
     let outcome = convert(source.as_ref(), &settings, &Silent, &AtomicBool::new(false)).unwrap();
     assert_eq!(outcome.manifest.rejects, BTreeMap::from([("uncharacterised".to_owned(), 3)]));
     let dataset = shards::Dataset::open(&settings.output).unwrap();
@@ -383,8 +396,7 @@ fn a_directory_of_files_is_one_source_with_one_hash() {
     }
     let converted = |name: &str| {
         let source = source(Format::Qm9, std::slice::from_ref(&xyz), &options());
-        let output = dir.path().join(name);
-        let settings = Settings { output, jobs: 1, neighbors: None, max_rejects: 0, resume: false };
+        let settings = settings(dir.path().join(name));
         convert(source.as_ref(), &settings, &Silent, &AtomicBool::new(false)).unwrap().manifest.sources
     };
     let before = converted("before");
