@@ -125,6 +125,10 @@ pub fn graph_of_row(
         tags: row.tags(),
     };
     let refused = |source| ShardError::Graph { id: row.id.to_string(), source };
+    let whole = spec;
+    let spec = &whole.of(positions.len());
+    // Edges are dropped from the list that the structure's own limit leaves.
+    let stored_suffices = stored_suffices && (drop_edge.is_none() || spec.atom_atom == whole.atom_atom);
     let stored = row.neighbors().filter(|_| stored_suffices);
     let mut list = match stored {
         Some(stored) => stored.to_list(),

@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot build its structures has failed")]
 
 use proptest::prelude::*;
-use shards::graph::{Geometry, GraphBatch, GraphSpec, NeighborList, Quadruplets, StructureGraph, Triplets};
+use shards::graph::{
+    Geometry, GraphBatch, GraphSpec, LargeStructures, NeighborList, Quadruplets, StructureGraph, Triplets,
+};
 
 type Vector = [f64; 3];
 type Cell = [Vector; 3];
@@ -175,7 +177,7 @@ proptest! {
     /// Triplets and quadruplets are all that their definitions admit, and no others.
     #[test]
     fn triplets_and_quadruplets_are_those_of_their_definitions(sample in sample(), main in 1u32..9) {
-        let spec = GraphSpec { cutoff: 4.0, main, atom_edge: 3, quadruplet: 2, atom_atom: 40 };
+        let spec = GraphSpec { cutoff: 4.0, main, atom_edge: 3, quadruplet: 2, atom_atom: 40, large: None };
         let graph = StructureGraph::build(&sample.geometry(), &spec).unwrap();
         check_triplets(&graph);
         check_quadruplets(&graph);
@@ -266,7 +268,7 @@ fn check(what: &str, positions: &[Vector], cell: Cell, pbc: [bool; 3], cutoff: f
     assert_eq!(sample.pairs(cutoff, u32::MAX), expected, "{what}");
     // What is found must make graphs, whole and cut.
     for main in [3, 30] {
-        let spec = GraphSpec { cutoff, main, atom_edge: 2, quadruplet: 2, atom_atom: 60 };
+        let spec = GraphSpec { cutoff, main, atom_edge: 2, quadruplet: 2, atom_atom: 60, large: None };
         check_triplets(&StructureGraph::build(&sample.geometry(), &spec).unwrap());
     }
 }
@@ -334,4 +336,28 @@ fn ties_do_not_depend_on_the_place_of_a_crystal() {
     for place in [[0.1, 0.7, -0.3], [1e3, -77.7, 3.3], [-5.0e3, 1.0 / 3.0, 2.0e3]] {
         assert_eq!(at(place).pairs(8.0, 8), kept, "at {place:?}");
     }
+}
+
+/// JMP's limits for MatBench and QMOF: 30 neighbours, 10 above 200 atoms, 5 above 300.
+#[test]
+fn large_structures_have_fewer_neighbours() {
+    let large = LargeStructures { above: 200, neighbors: 10, then: Some((300, 5)) };
+    let spec = GraphSpec { large: Some(large), ..GraphSpec::new(12.0, 30) };
+    let numbers = |atoms| {
+        let GraphSpec { main, atom_edge, quadruplet, atom_atom, large, .. } = spec.of(atoms);
+        assert!(large.is_none());
+        [main, atom_edge, quadruplet, atom_atom]
+    };
+    assert_eq!(
+        [200, 201, 300, 301].map(numbers),
+        [[30, 20, 8, 1000], [10, 6, 2, 333], [10, 6, 2, 333], [5, 3, 1, 166]]
+    );
+    let positions: Vec<[f64; 3]> = (0..6).map(|i| [0.9 * f64::from(i), 0.0, 0.0]).collect();
+    let geometry = Geometry { positions: &positions, cell: None, pbc: [false; 3], tags: None };
+    let small = LargeStructures { above: 5, neighbors: 1, then: None };
+    let limited = GraphSpec { large: Some(small), ..GraphSpec::new(12.0, 30) };
+    assert_eq!(
+        StructureGraph::build(&geometry, &limited).unwrap(),
+        StructureGraph::build(&geometry, &GraphSpec::new(12.0, 1)).unwrap()
+    );
 }

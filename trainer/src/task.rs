@@ -94,8 +94,9 @@ fn transform(config: &TaskConfig, manifest: &Manifest) -> Result<TargetTransform
 fn graph(data: &DatasetSection, manifest: &Manifest) -> GraphSpec {
     let stored = manifest.layout.graph;
     let cutoff = data.cutoff.map_or(stored.cutoff, Positive::get);
-    match data.neighbors {
+    let spec = match data.neighbors {
         Some(n) => GraphSpec::new(cutoff, n.get() as u32),
         None => GraphSpec { cutoff, ..stored },
-    }
+    };
+    GraphSpec { large: data.large.or(spec.large), ..spec }
 }

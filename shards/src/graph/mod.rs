@@ -54,13 +54,47 @@ pub struct GraphSpec {
     pub quadruplet: u32,
     /// Neighbours an atom keeps in the atom-atom graph, which the other three are taken from.
     pub atom_atom: u32,
+    /// Fewer neighbours in large structures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub large: Option<LargeStructures>,
+}
+
+/// Up to two sizes from which on structures have fewer neighbours, as JMP's "conditional" limits of MatBench and QMOF.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LargeStructures {
+    /// More atoms than this have `neighbors` main neighbours, and the other graphs' in proportion.
+    pub above: u32,
+    /// Main neighbours of such structures.
+    pub neighbors: u32,
+    /// The same for still larger ones: atoms, neighbours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub then: Option<(u32, u32)>,
 }
 
 impl GraphSpec {
     /// JMP's rule: `n` main neighbours give `⌊20n/30⌋`, `⌊8n/30⌋` and `⌊1000n/30⌋` of the other graphs.
     pub fn new(cutoff: f64, n: u32) -> Self {
         let share = |k: u64| u32::try_from(u64::from(n) * k / 30).unwrap_or(u32::MAX);
-        Self { cutoff, main: n, atom_edge: share(20), quadruplet: share(8), atom_atom: share(1000) }
+        Self {
+            cutoff,
+            main: n,
+            atom_edge: share(20),
+            quadruplet: share(8),
+            atom_atom: share(1000),
+            large: None,
+        }
+    }
+
+    /// The numbers that hold for a structure of so many atoms.
+    #[must_use]
+    pub fn of(&self, atoms: usize) -> Self {
+        let Some(LargeStructures { above, neighbors, then }) = self.large else { return *self };
+        let larger = then.filter(|(above, _)| atoms > *above as usize).map(|(_, n)| n);
+        match larger.or((atoms > above as usize).then_some(neighbors)) {
+            Some(n) => Self::new(self.cutoff, n),
+            None => Self { large: None, ..*self },
+        }
     }
 }
 

@@ -36,8 +36,9 @@ impl StructureGraph {
     /// # Errors
     /// As [`NeighborList::build`].
     pub fn build(geometry: &Geometry, spec: &GraphSpec) -> Result<Self, GraphError> {
+        let spec = spec.of(geometry.positions.len());
         let neighbors = NeighborList::build(geometry, spec.cutoff, spec.atom_atom)?;
-        Ok(Self::of_valid(geometry, spec, &neighbors))
+        Ok(Self::of_valid(geometry, &spec, &neighbors))
     }
 
     /// Builds the graphs from a stored neighbour list, with the result of [`StructureGraph::build`] if the list was
@@ -52,7 +53,7 @@ impl StructureGraph {
     ) -> Result<Self, GraphError> {
         check_atoms(geometry)?;
         check_list(geometry, neighbors)?;
-        Ok(Self::of_valid(geometry, spec, neighbors))
+        Ok(Self::of_valid(geometry, &spec.of(geometry.positions.len()), neighbors))
     }
 
     fn of_valid(geometry: &Geometry, spec: &GraphSpec, neighbors: &NeighborList) -> Self {

@@ -158,7 +158,7 @@ impl<'a> UnitWriter<'a> {
             pbc: structure.pbc,
             tags: structure.tags.as_deref(),
         };
-        let spec = &self.layout.graph;
+        let spec = &self.layout.graph.of(geometry.positions.len());
         let refused = |source| ShardError::Graph { id: structure.id.clone(), source };
         let all = NeighborList::build(&geometry, spec.cutoff, spec.atom_atom).map_err(refused)?;
         let graph = StructureGraph::from_neighbors(&geometry, spec, &all).map_err(refused)?;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use shards::graph::LargeStructures;
 use tch::Kind;
 
 use super::number::{Count, Factor, Fraction, NonNegative, Positive};
@@ -109,6 +110,10 @@ pub struct DatasetSection {
     /// Neighbours `n` of the main graph, from which the other graphs' follow; the manifest's when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub neighbors: Option<Count>,
+    /// Fewer neighbours in large structures: `{ above = 200, neighbors = 10, then = [300, 5] }` is JMP's for MatBench and
+    /// QMOF.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub large: Option<LargeStructures>,
 }
 
 fn train() -> String {
