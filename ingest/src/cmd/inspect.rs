@@ -27,7 +27,7 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// A dataset's directory, or a file: LMDB, HDF5, npz, pickle, .pt, extxyz, aselmdb, traj or db.
+    /// A dataset's directory, or a file: LMDB, HDF5, npz, pickle, .pt, extxyz, aselmdb, traj, db or QM9's.
     path: PathBuf,
     /// How many structures, groups or keys to show.
     #[arg(long, value_name = "N", default_value_t = 3)]
@@ -129,9 +129,12 @@ fn describe(structure: &Structure) -> String {
     format!("{} {formula} ({} atoms{periodic}), {labels}", structure.id, structure.atoms())
 }
 
-/// The format of a file in which ASE or a user keeps structures.
+/// The format of a file in which ASE or a user keeps structures, or of one of QM9's.
 fn own_format(path: &Path) -> Option<Format> {
     let name = path.file_name()?.to_str()?;
+    if name.starts_with("dsgdb9nsd") {
+        return Some(Format::Qm9);
+    }
     let name = name.strip_suffix(".xz").or_else(|| name.strip_suffix(".gz")).unwrap_or(name);
     let end = name.rsplit_once('.')?.1;
     match end {
@@ -139,6 +142,7 @@ fn own_format(path: &Path) -> Option<Format> {
         "aselmdb" => Some(Format::AseLmdb),
         "traj" => Some(Format::Traj),
         "db" => Some(Format::Db),
+        "sdf" => Some(Format::Qm9),
         _ => None,
     }
 }

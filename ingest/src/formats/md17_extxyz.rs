@@ -85,13 +85,13 @@ impl MolecularDynamicsXyz {
         };
         source.check_first()?;
         source.description.splits =
-            source.splits(file.split.clone().or(name.part), rows as usize, options)?;
+            source.splits(file.split.as_deref().or(name.part.as_deref()), rows as usize, options)?;
         Ok(source)
     }
 
     fn splits(
         &self,
-        part: Option<String>,
+        part: Option<&str>,
         rows: usize,
         options: &Options,
     ) -> Result<Vec<SplitPlan>, IngestError> {
@@ -104,7 +104,7 @@ impl MolecularDynamicsXyz {
         }
         if plans.is_empty() {
             let mut membership = super::members::Membership::default();
-            (0..self.description.units.len()).for_each(|unit| membership.add(part.as_deref(), unit));
+            (0..self.description.units.len()).for_each(|unit| membership.add(part, unit));
             plans = membership.into_splits();
         }
         Ok(plans)

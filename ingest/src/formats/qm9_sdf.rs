@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use shards::Floats;
 use shards::element::atomic_number;
 
-use super::qm9::Molecule;
+use super::qm9::{MOST_MOLECULES, Molecule};
 use super::qm9_targets::{COLUMNS, PROPERTIES, convert};
 use crate::error::{IngestError, input_error, io_error};
 use crate::lines::Lines;
@@ -29,6 +29,9 @@ pub(super) fn read(sdf: &Path) -> Result<Vec<Molecule>, IngestError> {
     let mut blocks = Text::open(sdf)?;
     let mut molecules = Vec::new();
     while let Some((name, atomic_numbers, positions)) = block(&mut blocks)? {
+        if molecules.len() == MOST_MOLECULES {
+            return Err(blocks.error(&format!("more than {MOST_MOLECULES} molecules: this is not QM9")));
+        }
         let Some((id, values)) = rows.next()? else {
             return Err(blocks.error(&format!("molecule {name} has no row in {}", table.display())));
         };

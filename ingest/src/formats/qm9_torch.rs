@@ -5,7 +5,7 @@ use std::path::Path;
 
 use shards::Floats;
 
-use super::qm9::Molecule;
+use super::qm9::{MOST_MOLECULES, Molecule};
 use super::qm9_targets::{PROPERTIES, Values};
 use crate::array::Array;
 use crate::error::{IngestError, array_error, input_error, io_error};
@@ -28,6 +28,9 @@ pub(super) fn read(path: &Path) -> Result<Vec<Molecule>, IngestError> {
     let Item::Sequence(items) = decoded.item(decoded.root()) else {
         return Err(no_list(path));
     };
+    if items.len() > MOST_MOLECULES {
+        return Err(input_error(path, format!("{} molecules: this is not QM9", items.len())));
+    }
     let mut molecules = Vec::with_capacity(items.len());
     for (at, item) in items.iter().enumerate() {
         let Some(record) = Record::of(&decoded, *item) else { return Err(no_list(path)) };

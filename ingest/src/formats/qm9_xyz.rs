@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use shards::Floats;
 use shards::element::atomic_number;
 
-use super::qm9::Molecule;
+use super::qm9::{MOST_MOLECULES, Molecule};
 use super::qm9_targets::{atomise, convert};
 use crate::bzip2::Decoder;
 use crate::error::{IngestError, input_error, io_error};
@@ -16,8 +16,8 @@ use crate::tar::Tar;
 
 /// Bytes of one molecule's file; the largest has under 4 kB.
 const LONGEST_FILE: u64 = 64 << 10;
-/// Molecules of one archive or directory; QM9 has 133,885.
-const MOST_MOLECULES: usize = 250_000;
+/// Bytes that an archive unpacks to; QM9's some 300 million. What is packed to be longer ends as a truncated one.
+const LARGEST_ARCHIVE: u64 = 4 << 30;
 /// Numbers of the second line: the table's columns without the atomisation energies.
 const VALUES: usize = 15;
 /// Atoms of a molecule; QM9 has at most 29.
@@ -29,9 +29,10 @@ pub(super) fn files_of(dir: &Path) -> Result<Vec<PathBuf>, IngestError> {
     Ok(sorted_dir(dir)?.into_iter().filter(named).collect())
 }
 
-fn is_molecule(name: &str) -> bool {
+/// Whether a file, or member of an archive, is named like one molecule's.
+pub(super) fn is_molecule(name: &str) -> bool {
     let name = name.rsplit('/').next().unwrap_or_default();
-    name.starts_with("dsgdb9nsd_") && name.ends_with(".xyz")
+    name.strip_prefix("dsgdb9nsd_").and_then(|n| n.strip_suffix(".xyz")).is_some()
 }
 
 /// Reads the files of a directory, or one file, in the order of their ids.
@@ -57,7 +58,7 @@ pub(super) fn read_archive(path: &Path) -> Result<Vec<Molecule>, IngestError> {
     let whole = std::io::Cursor::new(start.clone()).chain(file);
     let stream: Box<dyn Read> =
         if crate::bzip2::is_bzip2(&start) { Box::new(Decoder::new(whole)) } else { Box::new(whole) };
-    let mut tar = Tar::new(std::io::BufReader::with_capacity(1 << 16, stream));
+    let mut tar = Tar::new(std::io::BufReader::with_capacity(1 << 16, stream.take(LARGEST_ARCHIVE)));
     let damaged = |e: std::io::Error| match e.kind() {
         std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof => {
             input_error(path, e.to_string())

@@ -220,7 +220,8 @@ fn npz_with_some_keys_of_any_name() {
     let from = "rmd17/rmd17/npz_data/rmd17_ethanol.npz";
     let whole = read(source(Format::Rmd17, &[fixture(from)], &options()).as_ref()).structures;
     let both = [("nuclear_charges", "z"), ("coords", "R"), ("energies", "E"), ("forces", "F")];
-    let cases: [(Format, &str, &[(&str, &str)], &str); 4] = [
+    type Keys<'k> = &'k [(&'k str, &'k str)];
+    let cases: [(Format, &str, Keys, &str); 4] = [
         (
             Format::Rmd17,
             "ethanol.npz",
@@ -374,7 +375,8 @@ fn qm9_references_are_fitted_on_each_split_and_kept_in_the_manifest() {
             .collect();
         // Least squares: what is left is orthogonal to the count of each element.
         for z in label.reference.coefficients.keys() {
-            let count = |s: &Structure| s.atomic_numbers.iter().filter(|a| *a == z).count() as f64;
+            let count =
+                |s: &Structure| s.atomic_numbers.iter().map(|a| f64::from(u8::from(a == z))).sum::<f64>();
             let product: f64 = structures.iter().zip(&residuals).map(|(s, r)| count(s) * r).sum();
             assert!(product.abs() < 1e-6, "{}: element {z}: {product}", target.name);
         }

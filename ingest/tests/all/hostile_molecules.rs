@@ -260,7 +260,7 @@ fn npz_of_trajectories() {
         npz(&path, members);
         check(Format::Md22, &path, &[&["md22_DHA.npz"], expected].concat());
     };
-    told(&[z.clone()], &["no `coords` or `R`; there is z"]);
+    told(std::slice::from_ref(&z), &["no `coords` or `R`; there is z"]);
     told(&[positions.clone(), energies.clone()], &["no `nuclear_charges` or `z`; there is E, R"]);
     told(&[z.clone(), positions.clone()], &["no `energies` or `E`; there is R, z"]);
     told(
