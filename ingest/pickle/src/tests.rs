@@ -258,6 +258,39 @@ proptest! {
     #[test]
     fn any_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         let _ = decode(&bytes, Limits::RECORD);
+        let _ = outline(&bytes, Limits::RECORD);
+    }
+
+    #[test]
+    fn flipped_bytes_of_a_checkpoint_never_panic(flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)) {
+        let mut bytes = fixture("../checkpoint/ema_short.pt");
+        // Half of the file is the pickle and the archive's directories: these are hit often enough.
+        for (index, value) in flips {
+            let at = index.index(bytes.len());
+            bytes[at] = value;
+        }
+        let Ok(mut archive) = archive::TorchArchive::open(std::io::Cursor::new(bytes)) else { return Ok(()) };
+        let Ok(pickle) = archive.pickle() else { return Ok(()) };
+        let Ok(decoded) = outline(&pickle, Limits::RECORD) else { return Ok(()) };
+        let Some(state) = decoded.entry(decoded.root(), "state_dict") else { return Ok(()) };
+        let Item::Dict(entries) = decoded.item(state) else { return Ok(()) };
+        for (_, value) in entries {
+            if let Item::Tensor(head) = decoded.item(*value) {
+                let _ = archive.tensor(head);
+            }
+        }
+    }
+
+    /// The pickle alone, past the archive's checksums.
+    #[test]
+    fn flipped_bytes_of_a_checkpoints_pickle_never_panic(flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)) {
+        let file = fixture("../checkpoint/ema_short.pt");
+        let mut pickle = archive::TorchArchive::open(std::io::Cursor::new(file)).unwrap().pickle().unwrap();
+        for (index, value) in flips {
+            let at = index.index(pickle.len());
+            pickle[at] = value;
+        }
+        let _ = outline(&pickle, Limits::RECORD);
     }
 }
 
@@ -318,6 +351,8 @@ fn an_outline_calls_nothing_and_a_strict_reader_refuses() {
     }
     assert!(matches!(item("next"), Item::Int(7)));
     assert!(decode(pickle, Limits::RECORD).is_err());
+    let long = [b"\x80\x02\x8a\x11".as_slice(), &[0xff; 16], b"\x00."].concat();
+    assert!(outline(&long, Limits::RECORD).is_ok() && decode(&long, Limits::RECORD).is_err());
     // What is no pickle at all, or a tensor outside its storage, is refused here too.
     assert!(outline(b"I1\n.", Limits::RECORD).unwrap_err().to_string().contains("opcode 0x49"));
     let outside = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x03tQK\x00(K\x04t(K\x01t\x89NtR.";

@@ -76,6 +76,7 @@ pub fn write(path: &Path, info: &mut Info, state: &State) -> Result<(), Checkpoi
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let temporary = parent.join(format!(".{name}.tmp"));
     remove_if_there(&temporary)?;
+    fs::create_dir_all(parent).map_err(CheckpointError::io("create", parent))?;
     fs::create_dir(&temporary).map_err(CheckpointError::io("create", &temporary))?;
     info.files = write_tensors(&temporary, state)?;
     write_json(&temporary.join(STATE_FILE), info)?;

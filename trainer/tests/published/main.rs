@@ -9,10 +9,13 @@ mod case;
 #[allow(dead_code, reason = "whole networks are filled by the other golden tests")]
 #[path = "../golden/fill.rs"]
 mod fill;
+#[path = "../../../shards/tests/molecules/mod.rs"]
+mod molecules;
 #[allow(dead_code, reason = "shapes are looked at by the other golden tests")]
 #[path = "../golden/npz.rs"]
 mod npz;
 
+mod data;
 mod program;
 mod round_trip;
 mod scale_files;

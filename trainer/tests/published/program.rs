@@ -79,6 +79,8 @@ fn nothing_in_the_file_is_executed_and_the_result_is_a_checkpoint() {
     let info = trainer::checkpoint::read_info(&folder.path().join("out")).unwrap();
     assert_eq!(info.origin.unwrap().file, "published.pt");
     assert_eq!(info.position.step, 1234);
+    // Folders above are made.
+    assert!(run(folder.path(), &["import", &path("published.pt"), "more/of/it"]).status.success());
     // A second run does not overwrite.
     assert_eq!(run(folder.path(), &["import", &path("published.pt"), "out"]).status.code(), Some(2));
     // There is no run to go on with.
