@@ -8,6 +8,7 @@ use tch::{Device, Kind, Tensor};
 use trainer::batch::Batch;
 use trainer::checkpoint::{self, tensors};
 use trainer::config::ForceMode;
+use trainer::config::sections::Precision;
 use trainer::network::{HeadLayout, Network};
 use trainer::published::{NameStyle, Options, Weights, export, import};
 
@@ -111,7 +112,7 @@ fn constants_may_be_missing_and_counters_are_left_out() {
 #[test]
 fn golden_energies_of_an_imported_model() {
     let folder = tempfile::tempdir().unwrap();
-    let empty = Network::new(&tiny(), HeadLayout::Joint(4), 0, Kind::Float, Device::Cpu);
+    let empty = Network::new(&tiny(), HeadLayout::Joint(4), 0, Precision::F32, Device::Cpu);
     let model: BTreeMap<String, Tensor> = empty
         .store()
         .variables()
@@ -126,7 +127,7 @@ fn golden_energies_of_an_imported_model() {
     tch::set_num_threads(1);
     for name in ["tiny_pt_mols.npz", "tiny_pt_slab.npz"] {
         let case = Case::read(&goldens().join(name));
-        let network = Network::new(&imported.report.model, HeadLayout::Joint(4), 1, Kind::Float, Device::Cpu);
+        let network = Network::new(&imported.report.model, HeadLayout::Joint(4), 1, Precision::F32, Device::Cpu);
         network.load(&imported.state.model).unwrap();
         let graph = GraphBatch::collate(&case.graphs);
         let want = &case.arrays["energy"].data;
@@ -149,7 +150,7 @@ fn golden_energies_of_an_imported_model() {
 fn an_imported_backbone_is_fine_tuned_with_gradient_forces() {
     let model = import(&fixture("published.pt"), &Options::default()).unwrap();
     let layout = HeadLayout::Single(ForceMode::Gradient);
-    let network = Network::new(&model.report.model, layout, 0, Kind::Float, Device::Cpu);
+    let network = Network::new(&model.report.model, layout, 0, Precision::F32, Device::Cpu);
     let unused = network.load_backbone(&model.state.model).unwrap();
     assert!(unused.iter().all(|n| {
         n.starts_with("output.") || n.contains("_F") || n.contains("seq_forces") || n.contains("scale_rbf_F")
