@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::array::ArrayError;
+use crate::json_stream::JsonError;
 use crate::lmdb::LmdbError;
 use crate::npz::NpzError;
+use crate::packed::is_damage;
 use crate::pickle::PickleError;
 
 /// Every error of this crate. Each names the file and, where there is one, the key.
@@ -68,6 +70,14 @@ pub enum IngestError {
         /// What is wrong.
         source: Box<NpzError>,
     },
+    /// A JSON document cannot be read.
+    #[error("{}: {source}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: JsonError,
+    },
     /// A part that the format promises is missing.
     #[error("{}: {place}: no `{key}`; there is {}", path.display(), list(known))]
     Missing {
@@ -122,10 +132,11 @@ impl IngestError {
     pub fn is_bad_input(&self) -> bool {
         use shards::ShardError as S;
         match self {
-            Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            Self::Io { source, .. } => is_damage(source),
             Self::Lmdb { source: LmdbError::Io { source, .. }, .. } => {
                 source.kind() == io::ErrorKind::NotFound
             }
+            Self::Json { source, .. } => source.is_bad_input(),
             Self::Interrupted => false,
             Self::Shards(error) => !matches!(error, S::Io { .. } | S::Parquet { .. } | S::Arrow { .. }),
             _ => true,
@@ -163,4 +174,10 @@ pub(crate) fn array_error(path: &Path, place: &str, key: &str) -> impl FnOnce(Ar
         expected: "numbers that fit".to_owned(),
         found: error.to_string(),
     }
+}
+
+/// Wraps a [`JsonError`] with its file.
+pub(crate) fn json_error(path: &Path) -> impl Fn(JsonError) -> IngestError {
+    let path = path.to_path_buf();
+    move |source| IngestError::Json { path: path.clone(), source }
 }

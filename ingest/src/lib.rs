@@ -3,6 +3,7 @@
 //! - [`pickle`], [`lmdb`], [`hdf5`], [`npz`], [`array`]: containers, decoded without executing, mapping or trusting anything
 //! - [`compressed`], [`bzip2`], [`tar`], [`lines`], [`extxyz`]: texts, unpacked and read a line at a time
 //! - [`ulm`], [`sqlite`], [`ase_json`]: what ASE keeps its structures in
+//! - [`packed`], [`json_stream`], [`csv`], [`cif`], [`pymatgen`]: text in bounded memory, and [`crystal`], what it describes
 //! - [`formats`]: the datasets, each a [`source::Source`]: description, units in a fixed order, structures, splits
 //! - [`input`], [`splits`]: arguments in, row sets out
 //! - [`filter`], [`reference`]: what a user may ask for beside the format
@@ -13,18 +14,24 @@
 
 pub mod ase_json;
 pub mod bzip2;
+pub mod cif;
 pub mod compressed;
 pub mod convert;
+pub mod crystal;
+pub mod csv;
 mod error;
 pub mod extxyz;
 pub mod filter;
 pub mod formats;
 pub mod hdf5;
 pub mod input;
+pub mod json_stream;
 pub mod lines;
 pub mod lmdb;
 pub mod npz;
+pub mod packed;
 pub mod partition;
+pub mod pymatgen;
 pub mod reference;
 pub mod source;
 pub mod splits;

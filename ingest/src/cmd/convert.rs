@@ -30,6 +30,8 @@ Examples:
   jmp-ingest convert --dataset qm9 --input dsgdb9nsd.xyz.tar.bz2 uncharacterized.txt --output shards/qm9
   jmp-ingest convert --dataset spice --input SPICE.hdf5 --subset dipeptides --output shards/dipeptides
   jmp-ingest convert --dataset extxyz --input train=mine.extxyz --energy-key REF_energy --units hartree,Å --output shards/mine
+  jmp-ingest convert --dataset matbench --input matbench_phonons.json.gz --output shards/phonons
+  jmp-ingest convert --dataset qmof --input qmof_database --output shards/qmof
 
 A directory is searched for the format's files; its sub-directories named train, val, test, val_id, … become splits.
 Stopped by Ctrl-C or killed, a conversion keeps its finished units: repeat the command with --resume.";
@@ -102,6 +104,12 @@ pub(crate) struct Args {
     /// SPICE: leave out conformers with a gradient component above this, in hartree/bohr.
     #[arg(long, value_name = "X", value_parser = parse_positive)]
     max_gradient: Option<f64>,
+    /// QMOF: training rows of the splits train, val and test; the rest is halved.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    train_size: u64,
+    /// QMOF: store the band gaps of all functionals, not only PBE's.
+    #[arg(long)]
+    all_targets: bool,
     /// Seed of the splits drawn at conversion (ANI-1x, QM9, MD17, rMD17, MD22, SPICE).
     #[arg(long, value_name = "N", default_value_t = 42)]
     seed: u32,
@@ -214,6 +222,8 @@ impl Args {
             train_total: self.train_total,
             subset: self.subset.clone(),
             max_gradient: self.max_gradient,
+            train_size: self.train_size,
+            all_targets: self.all_targets,
             seed: self.seed,
             narrow: self.f32,
             labels: self.own.labels(),

@@ -34,6 +34,9 @@ pub(super) fn header(format: Format, constants: Option<ConstantSet>) -> DatasetH
         Format::Extxyz | Format::AseLmdb | Format::Traj | Format::Db => {
             ("structures", "not stated", "not stated")
         }
+        // MatBench fills in each task's own level.
+        Format::Matbench => ("materials", "", "see the records of its sources (docs/data/matbench.md)"),
+        Format::Qmof => ("materials", "PBE-D3(BJ), PAW (VASP)", "CC-BY-4.0"),
     };
     let constants = constants.map(Constants::of);
     DatasetHeader {
@@ -81,6 +84,8 @@ pub(super) fn layout(format: Format, float: FloatWidth) -> Layout {
         Format::Extxyz | Format::AseLmdb | Format::Traj | Format::Db => {
             (12.0, 30, SLAB_ROWS, NeighborStorage::None)
         }
+        Format::Matbench => (12.0, 30, SLAB_ROWS, NeighborStorage::None),
+        Format::Qmof => (19.0, 30, SLAB_ROWS, NeighborStorage::None),
     };
     Layout {
         float,

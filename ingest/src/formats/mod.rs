@@ -11,6 +11,8 @@ mod extxyz;
 mod frame_record;
 mod joined;
 mod labels;
+mod matbench;
+mod matbench_folds;
 mod md17;
 mod md17_extxyz;
 mod md17_frames;
@@ -26,6 +28,9 @@ mod qm9_sdf;
 mod qm9_targets;
 mod qm9_torch;
 mod qm9_xyz;
+mod qmof;
+mod qmof_input;
+mod qmof_table;
 mod source_units;
 mod spice;
 mod spice_splits;
@@ -71,11 +76,15 @@ pub enum Format {
     Traj,
     /// Databases of ASE.
     Db,
+    /// MatBench v0.1: one gzipped JSON document a task.
+    Matbench,
+    /// QMOF: JSON pair, or table and CIF files.
+    Qmof,
 }
 
 impl Format {
     /// All of them, in the order in which help texts list them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Oc20,
         Self::Oc22,
         Self::Ani1x,
@@ -85,6 +94,8 @@ impl Format {
         Self::Md17,
         Self::Md22,
         Self::Spice,
+        Self::Matbench,
+        Self::Qmof,
         Self::Extxyz,
         Self::AseLmdb,
         Self::Traj,
@@ -107,6 +118,8 @@ impl Format {
             Self::AseLmdb => "aselmdb",
             Self::Traj => "traj",
             Self::Db => "db",
+            Self::Matbench => "matbench",
+            Self::Qmof => "qmof",
         }
     }
 }
@@ -187,6 +200,10 @@ pub struct Options {
     pub subset: Option<String>,
     /// SPICE: conformers with a larger gradient component, in hartree/bohr, are left out.
     pub max_gradient: Option<f64>,
+    /// QMOF: training rows of the split that follows the JMP paper.
+    pub train_size: u64,
+    /// QMOF: the band gaps of all functionals, not only PBE's.
+    pub all_targets: bool,
     /// Seed of the splits that are drawn at conversion.
     pub seed: u32,
     /// Narrow positions and forces to 32 bits.
@@ -207,6 +224,8 @@ impl Default for Options {
             train_total: None,
             subset: None,
             max_gradient: None,
+            train_size: 10_000,
+            all_targets: false,
             seed: 42,
             narrow: false,
             labels: Labels::default(),
@@ -240,6 +259,8 @@ pub fn open(format: Format, inputs: &[Input], options: &Options) -> Result<Box<d
         Format::AseLmdb | Format::Traj | Format::Db => {
             Ok(Box::new(ase_files::AseFiles::open(format, inputs, options)?))
         }
+        Format::Matbench => Ok(Box::new(matbench::Matbench::open(inputs, options)?)),
+        Format::Qmof => Ok(Box::new(qmof::Qmof::open(inputs, options)?)),
     }
 }
 

@@ -11,6 +11,7 @@ mod fixtures;
 mod fixtures_molecules;
 mod hostile;
 mod hostile_molecules;
+mod materials;
 mod oc20;
 mod own_data;
 mod real_ase;
