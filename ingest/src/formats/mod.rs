@@ -45,6 +45,7 @@ use crate::error::IngestError;
 use crate::input::Input;
 use crate::source::Source;
 pub use labels::Labels;
+pub use pyg_lmdb::value_structures;
 pub use source_units::SourceUnits;
 
 /// A dataset that is read.

@@ -227,6 +227,15 @@ fn record(wanted: &Wanted, part: &Part, key: &str, value: &[u8]) -> Result<Vec<S
     structures(wanted, &record, Place { path, key, name: &part.name })
 }
 
+/// The structures of one value, for a value that is at hand without its file.
+///
+/// # Errors
+/// When it is no record of the format.
+pub fn value_structures(format: Format, value: &[u8]) -> Result<Vec<Structure>, IngestError> {
+    let part = Part { path: PathBuf::from("value"), name: String::new(), prefix: "", first: 0, end: 1 };
+    record(&Wanted::new(format), &part, "0", value)
+}
+
 impl Source for PygLmdb {
     fn description(&self) -> &Description {
         &self.description

@@ -7,6 +7,7 @@ mod ase_files;
 mod command_line;
 mod engine;
 mod export;
+mod corpora;
 mod fixtures;
 mod fixtures_molecules;
 mod hostile;
