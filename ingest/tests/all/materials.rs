@@ -263,7 +263,7 @@ fn real_band_gaps_of_the_first_release() {
         assert_eq!(*second, (32, Some(3.899_547)));
     }
     assert_eq!(got.len() + all.rejects.len(), 14_482);
-    assert_eq!(all.rejects[0].1, "there is no ABACUF_FSR.cif");
+    assert_eq!(all.rejects[0].1, "there is no ABACUF01_FSR.cif");
 }
 
 const SODIUM: &str = r#"{"@class":"Structure","charge":null,"lattice":{"matrix":[[4,0,0],[0,4,0],[0,0,4]],"volume":64},"sites":[{"species":[{"element":"Na","occu":1}],"abc":[0,0,0.5],"xyz":[0,0,2],"label":"Na"}]}"#;
@@ -376,7 +376,7 @@ fn matbench_files_that_are_wrong() {
     let renamed = dir.path().join("phonons.json.gz");
     std::fs::write(&renamed, &whole).unwrap();
     check(Format::Matbench, &renamed, &["expected a file named matbench_<task>.json.gz", "mp_is_metal"]);
-    check(Format::Matbench, &fixture("matbench"), &["is one of 10 files", "give one task's file"]);
+    check(Format::Matbench, &fixture("matbench"), &["is one of 11 files", "give one task's file"]);
 
     // 80 MB of blanks in 80 kB.
     let bomb = gzipped(dir.path(), "matbench_mp_gap.json.gz", &vec![b' '; 80 << 20]);
