@@ -452,7 +452,7 @@ mod tests {
             keys.push((key, stream.position()));
         }
         stream.end().unwrap();
-        assert_eq!(keys, [("a".to_owned(), 7), ("b\n".to_owned(), 25), ("d".to_owned(), 35)]);
+        assert_eq!(keys, [("a".to_owned(), 7), ("b\n".to_owned(), 24), ("d".to_owned(), 34)]);
     }
 
     #[test]
@@ -465,7 +465,8 @@ mod tests {
         check("[1 2]", "byte 3: expected `,` or `]`, found `2`");
         check("[1,", "byte 3: the text ends, expected a value; the file is truncated");
         check("[\"abc", "expected `\"` at the end of a string");
-        check("[[1}]", "byte 3: expected a value, found `}`");
+        check("[[1}]", "byte 3: expected `,` or a closing bracket, found `}`");
+        check("[[1 2]]", "byte 4: expected `,` or a closing bracket, found `2`");
         check("[1,]", "byte 3: expected a value, found `]`");
         check("[1] x", "byte 4: expected the end of the text, found `x`");
         check("[\u{0}]", "found `\\u{0}`");

@@ -303,7 +303,8 @@ impl<'t> Block<'t> {
             let problem = format!("`{tag}`: {} values for {sites} sites", given.len());
             return Err(CifError::new(self.line, problem));
         }
-        Ok(given.iter().map(|value| symbol(value.text)).collect())
+        let label = *tag == tags[1];
+        Ok(given.iter().map(|value| symbol(value.text, label)).collect())
     }
 
     fn check_occupancy(&self, sites: usize) -> Result<(), CrystalFault> {
@@ -344,20 +345,18 @@ fn cosine(degrees: f64) -> f64 {
     if degrees == 90.0 { 0.0 } else { degrees.to_radians().cos() }
 }
 
-/// The element of a type symbol or label: `Fe3+` → `Fe`, `CL12` → `Cl`, `O1W` → `O`.
-fn symbol(text: &str) -> String {
-    let letters: String = text.chars().take_while(char::is_ascii_alphabetic).take(2).collect();
-    let mut cased = letters.to_ascii_lowercase();
-    if let Some(first) = cased.get_mut(..1) {
-        first.make_ascii_uppercase();
-    }
-    let known = |s: &str| s == "D" || shards::element::atomic_number(s).is_some();
-    match cased.get(..1) {
-        _ if letters.is_empty() => short(text),
-        // Two letters that are no element are one and a label's own.
-        Some(one) if !known(&cased) && known(one) => one.to_owned(),
-        _ => cased,
-    }
+/// The element of a type symbol (`Fe3+` → `Fe`), or of a label, whose letters may be more than it: `CL12` → `Cl`, `O1W` and
+/// `Ow` → `O`. What is none comes back as it is, to be refused.
+fn symbol(text: &str, label: bool) -> String {
+    let letters: String = text.chars().take_while(char::is_ascii_alphabetic).collect();
+    let cased = |length: usize| {
+        let mut cased = letters.get(..length)?.to_ascii_lowercase();
+        cased.get_mut(..1)?.make_ascii_uppercase();
+        (cased == "D" || shards::element::atomic_number(&cased).is_some()).then_some(cased)
+    };
+    let whole = if letters.len() <= 2 { cased(letters.len()) } else { None };
+    let part = if label { cased(2).or_else(|| cased(1)) } else { None };
+    whole.or(part).unwrap_or_else(|| short(text))
 }
 
 /// `'Cd2 H16 C'` → atoms, if all counts are whole and few.

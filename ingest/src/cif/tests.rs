@@ -58,7 +58,7 @@ fn what_is_wrong_is_told() {
     refused("O2 Si1", "O2 Si2", "contradiction", "stated O2 Si2, but the other numbers give O2Si");
     refused("'-x, -y, -z'", "'-x, -y, q'", "malformed", "line 13: `-x, -y, q` is no symmetry operation");
     refused("-0.125 1.0", "-0.125 0.5", "disordered", "site 1 is disordered: occupancy 0.5");
-    refused("Si4+", "Vac", "unknown_element", "site 0: `Va`");
+    refused("Si4+", "Vac", "unknown_element", "site 0: `Vac` is no chemical element");
     refused("0.25(1)", "1e999", "malformed", "line 22: `_atom_site_fract_x`: expected a number");
     refused("Si1 Si4+ 0 0 0 1", "Si1 Si4+ 0 0 0", "malformed", "line 14: the loop has 6 tags but 11 values");
     refused(
@@ -93,8 +93,11 @@ fn a_space_group_without_operations_is_refused() {
 
 #[test]
 fn symbols_of_types_and_labels() {
-    for (text, want) in [("Fe3+", "Fe"), ("CL12", "Cl"), ("O1W", "O"), ("D", "D"), ("Hw", "H"), ("+", "+")] {
-        assert_eq!(symbol(text), want, "{text}");
+    for (text, want) in [("Fe3+", "Fe"), ("CL", "Cl"), ("D", "D"), ("Vac", "Vac"), ("Hw", "Hw"), ("+", "+")] {
+        assert_eq!(symbol(text, false), want, "{text}");
+    }
+    for (text, want) in [("CL12", "Cl"), ("O1W", "O"), ("Ow", "O"), ("Fe1", "Fe"), ("1", "1"), ("é", "é")] {
+        assert_eq!(symbol(text, true), want, "{text}");
     }
 }
 
