@@ -8,6 +8,7 @@ mod command_line;
 mod engine;
 mod export;
 mod corpora;
+mod engine;
 mod fixtures;
 mod fixtures_molecules;
 mod hostile;
