@@ -2,8 +2,8 @@
 //! for long or take much memory. The fuzz targets call these functions, and a test of `ingest` replays the corpora through
 //! them.
 
-use std::cell::RefCell;
-use std::path::Path;
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
 
 use ingest::formats::{Format, Options, open, value_structures};
 use ingest::input::Input;
@@ -16,7 +16,7 @@ use shards::Structure;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 12] = [
     ("cif", cif),
     ("csv", csv),
     ("extxyz", extxyz),
@@ -26,6 +26,8 @@ pub const TARGETS: [Target; 10] = [
     ("matbench", matbench),
     ("npz", npz),
     ("pickle", pickle),
+    ("qm9_xyz", qm9_xyz),
+    ("sdf", sdf),
     ("structure", structure),
 ];
 
@@ -72,6 +74,21 @@ pub fn npz(bytes: &[u8]) {
 /// A text of frames.
 pub fn extxyz(bytes: &[u8]) {
     convert(Format::Extxyz, "x.extxyz", bytes);
+}
+
+/// A structure file of QM9 with its table: a zero byte divides them.
+pub fn sdf(bytes: &[u8]) {
+    let cut = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
+    let (sdf, table) = bytes.split_at(cut);
+    with_file("gdb9.sdf.csv", table.get(1..).unwrap_or_default(), |_| {});
+    convert(Format::Qm9, "gdb9.sdf", sdf);
+}
+
+/// A molecule as QM9 was deposited.
+pub fn qm9_xyz(bytes: &[u8]) {
+    with_file("dsgdb9nsd/dsgdb9nsd_000001.xyz", bytes, |path| {
+        read(Format::Qm9, path.parent().unwrap_or(path));
+    });
 }
 
 /// The walk over a document that is larger than memory.
@@ -162,19 +179,18 @@ impl Sink for Discard {
 }
 
 thread_local! {
-    static FOLDER: RefCell<Option<tempfile::TempDir>> = const { RefCell::new(None) };
+    static FOLDER: OnceCell<Option<tempfile::TempDir>> = const { OnceCell::new() };
 }
 
 /// Some readers want a file.
 fn with_file(name: &str, bytes: &[u8], use_it: impl FnOnce(&Path)) {
-    FOLDER.with_borrow_mut(|folder| {
-        if folder.is_none() {
-            *folder = tempfile::tempdir().ok();
-        }
-        let Some(folder) = folder else { return };
-        let path = folder.path().join(name);
-        if std::fs::write(&path, bytes).is_ok() {
-            use_it(&path);
-        }
-    });
+    let made = |folder: &OnceCell<Option<tempfile::TempDir>>| {
+        folder.get_or_init(|| tempfile::tempdir().ok()).as_ref().map(|f| f.path().join(name))
+    };
+    let Some(path): Option<PathBuf> = FOLDER.with(made) else { return };
+    if path.parent().is_some_and(|p| std::fs::create_dir_all(p).is_ok())
+        && std::fs::write(&path, bytes).is_ok()
+    {
+        use_it(&path);
+    }
 }

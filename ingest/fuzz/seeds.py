@@ -108,6 +108,13 @@ _atom_site_occupancy
 Si1 0.25 0 0 1
 O1 0.25(1) 0.5 -0.125 1.0
 """)
+    sdf = (FIXTURES / "qm9/pyg_raw/gdb9.sdf").read_bytes().split(b"$$$$\n")
+    rows = (FIXTURES / "qm9/pyg_raw/gdb9.sdf.csv").read_bytes().splitlines(keepends=True)
+    write("sdf", "two.sdf", b"".join(m + b"$$$$\n" for m in sdf[:2]) + b"\0" + b"".join(rows[:3]))
+    write("sdf", "one.sdf", sdf[3] + b"$$$$\n\0" + rows[0] + rows[4])
+    for k in (1, 8):
+        name = f"dsgdb9nsd_{k:06d}.xyz"
+        write("qm9_xyz", name, (FIXTURES / "qm9/xyz" / name).read_bytes())
     lines = (FIXTURES / "qmof/qmof_database/qmof.csv").read_bytes().splitlines(keepends=True)
     write("csv", "qmof.csv", b"".join(lines[:4]))
     write("csv", "quoted.csv", b'a,"b ""c"""\r\n1,"x,\ny"\r\n')
