@@ -5,10 +5,9 @@
 
 mod ase_files;
 mod command_line;
-mod engine;
-mod export;
 mod corpora;
 mod engine;
+mod export;
 mod fixtures;
 mod fixtures_molecules;
 mod hostile;
