@@ -16,9 +16,11 @@ use shards::Structure;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 15] = [
+    ("aselmdb", aselmdb),
     ("cif", cif),
     ("csv", csv),
+    ("db", db),
     ("extxyz", extxyz),
     ("json", json),
     ("lmdb", lmdb),
@@ -29,6 +31,7 @@ pub const TARGETS: [Target; 12] = [
     ("qm9_xyz", qm9_xyz),
     ("sdf", sdf),
     ("structure", structure),
+    ("traj", traj),
 ];
 
 /// The restricted pickle machine, torch's two archives included, and the arrays it finds.
@@ -55,6 +58,21 @@ pub fn lmdb_value(bytes: &[u8]) {
 /// A whole LMDB file of records.
 pub fn lmdb(bytes: &[u8]) {
     convert(Format::Oc22, "data.0000.lmdb", bytes);
+}
+
+/// An ASE-LMDB.
+pub fn aselmdb(bytes: &[u8]) {
+    convert(Format::AseLmdb, "x.aselmdb", bytes);
+}
+
+/// A database of ASE: SQLite.
+pub fn db(bytes: &[u8]) {
+    convert(Format::Db, "x.db", bytes);
+}
+
+/// A trajectory of ASE: ULM.
+pub fn traj(bytes: &[u8]) {
+    convert(Format::Traj, "x.traj", bytes);
 }
 
 /// An archive of arrays, and a dataset in one.

@@ -5,8 +5,10 @@ kept."""
 import gzip
 import json
 import pathlib
+import sqlite3
 import tempfile
 import zipfile
+import zlib
 
 import lmdb
 
@@ -30,6 +32,22 @@ def lmdb_file(items):
                 txn.put(key, value)
         env.close()
         return pathlib.Path(path).read_bytes()
+
+
+def database():
+    """The fixture's database with one row and without its indices."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "x.db"
+        path.write_bytes((FIXTURES / "ase_files/rows.db").read_bytes())
+        db = sqlite3.connect(path)
+        tables = [name for (name,) in db.execute("select name from sqlite_master where type = 'table'")]
+        for name in [n for n in tables if n not in ("systems", "information", "sqlite_sequence")]:
+            db.execute(f"drop table {name}")
+        db.execute("delete from systems where id > 2")
+        db.commit()
+        db.execute("vacuum")
+        db.close()
+        return path.read_bytes()
 
 
 def npz(members):
@@ -57,6 +75,15 @@ def main():
     values = [(str(i).encode(), p.read_bytes()) for i, p in enumerate(records[:2])]
     write("lmdb", "two.lmdb", lmdb_file([*values, (b"length", b"\x80\x04K\x02.")]))
     write("lmdb", "small.lmdb", lmdb_file([(b"0", b"\x80\x04N."), (b"length", b"\x80\x04K\x01.")]))
+
+    source = lmdb.open(str(FIXTURES / "aselmdb/manual.aselmdb"), subdir=False, readonly=True, lock=False)
+    with source.begin() as txn:
+        items = [(k, bytes(v)) for k, v in txn.cursor() if k in (b"1", b"2", b"metadata")]
+    source.close()
+    items += [(b"nextid", zlib.compress(b"3")), (b"deleted_ids", zlib.compress(b"[]"))]
+    write("aselmdb", "two.aselmdb", lmdb_file(items))
+    write("traj", "frames.traj", (FIXTURES / "ase_files/frames.traj").read_bytes())
+    write("db", "row.db", database())
 
     member = {"nuclear_charges": npy("|u1", "(1,)", b"\x06"), "coords": npy("<f8", "(1, 1, 3)", bytes(24)),
               "energies": npy("<f8", "(1,)", bytes(8)), "forces": npy("<f8", "(1, 1, 3)", bytes(24)),
