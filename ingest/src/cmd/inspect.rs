@@ -27,7 +27,7 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// A dataset's directory, or a file: LMDB, HDF5, npz, pickle, .pt, extxyz, aselmdb, traj, db or QM9's.
+    /// A dataset's directory, or a file: LMDB, HDF5, npz, pickle, .pt, extxyz, aselmdb, traj, db, QM9's, an archive of OC20.
     path: PathBuf,
     /// How many structures, groups or keys to show.
     #[arg(long, value_name = "N", default_value_t = 3)]
@@ -129,7 +129,7 @@ fn describe(structure: &Structure) -> String {
     format!("{} {formula} ({} atoms{periodic}), {labels}", structure.id, structure.atoms())
 }
 
-/// The format of a file in which ASE or a user keeps structures, or of one of QM9's.
+/// The format of a file in which ASE or a user keeps structures, of one of QM9's, or of an archive of OC20.
 fn own_format(path: &Path) -> Option<Format> {
     let name = path.file_name()?.to_str()?;
     if name.starts_with("dsgdb9nsd") {
@@ -143,6 +143,7 @@ fn own_format(path: &Path) -> Option<Format> {
         "traj" => Some(Format::Traj),
         "db" => Some(Format::Db),
         "sdf" => Some(Format::Qm9),
+        "tar" => Some(Format::Oc20),
         _ => None,
     }
 }

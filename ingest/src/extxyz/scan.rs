@@ -29,8 +29,7 @@ impl Mark {
 pub fn scan(input: impl BufRead, every: u64) -> io::Result<Vec<Mark>> {
     let mut lines = Lines::new(input, 0, 1);
     let (mut marks, mut frame) = (Vec::new(), 0);
-    loop {
-        let Some(text) = lines.advance()? else { break };
+    while let Some(text) = lines.advance()? {
         if text.iter().all(u8::is_ascii_whitespace) {
             continue;
         }

@@ -108,9 +108,10 @@ fn a_bad_row_costs_its_frame_only() {
 
 #[test]
 fn marks_lead_to_the_same_frames() {
-    let text: String = (1..=25)
+    let text = (1..=25)
         .map(|i| format!("{0}\nenergy={i}\n{1}\n", i % 4 + 1, "H 0 0 0\n".repeat(i % 4 + 1)))
-        .collect();
+        .collect::<Vec<String>>()
+        .concat();
     let marks = scan(text.as_bytes(), 10).unwrap();
     let frames: Vec<u64> = marks.iter().map(|m| m.frame).collect();
     assert_eq!(frames, [0, 10, 20, 25]);

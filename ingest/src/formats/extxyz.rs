@@ -2,10 +2,12 @@
 //!
 //! Ids are the entry that `--id-key` names, else `<file>/<frame>`.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufReader, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use shards::{FloatWidth, Structure};
 
@@ -31,7 +33,7 @@ pub(super) struct Extxyz {
     factors: Factors,
     without_energy: AtomicU64,
     without_forces: AtomicU64,
-    like_energy: std::sync::Mutex<std::collections::BTreeSet<String>>,
+    like_energy: Mutex<BTreeSet<String>>,
 }
 
 /// Frames of a file.
@@ -82,7 +84,7 @@ impl Extxyz {
             labels,
             without_energy: AtomicU64::new(0),
             without_forces: AtomicU64::new(0),
-            like_energy: Default::default(),
+            like_energy: Mutex::default(),
         })
     }
 }
@@ -142,7 +144,7 @@ impl Source for Extxyz {
             let raw = frame_record::raw(frame, &self.labels, id)?;
             if raw.energy.is_none() && self.without_energy.fetch_add(1, Ordering::Relaxed) < 100 {
                 let like = keys.into_iter().filter(|k| k.to_lowercase().contains("energy"));
-                self.like_energy.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(like);
+                self.like_energy.lock().unwrap_or_else(PoisonError::into_inner).extend(like);
             }
             self.without_forces.fetch_add(u64::from(raw.forces.is_none()), Ordering::Relaxed);
             raw.into_structure(self.factors, self.labels.tag_rule())
@@ -152,7 +154,7 @@ impl Source for Extxyz {
     fn warnings(&self) -> Vec<String> {
         let energy = self.without_energy.load(Ordering::Relaxed);
         let forces = self.without_forces.load(Ordering::Relaxed);
-        let like = self.like_energy.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let like = self.like_energy.lock().unwrap_or_else(PoisonError::into_inner);
         let like: Vec<&str> = like.iter().map(String::as_str).collect();
         missing_labels(&self.labels, energy, forces, &like)
     }

@@ -94,7 +94,9 @@ impl Oc20Raw {
         }
         count_structures(&mut units, &pairs)?;
         let mut header = description::header(Format::Oc20, None);
-        header.choices.insert("energy".to_owned(), options.energy.name().to_owned());
+        // References make totals of the LMDBs beside; here the totals are at hand.
+        let kind = if options.oc20_ref.is_some() { EnergyKind::Total } else { options.energy };
+        header.choices.insert("energy".to_owned(), kind.name().to_owned());
         let float = if options.narrow { FloatWidth::F32 } else { FloatWidth::F64 };
         let layout = description::layout(Format::Oc20, float);
         let exact = |name: &str| Some(name.to_owned());
@@ -103,7 +105,7 @@ impl Oc20Raw {
             pairs,
             labels: Labels { energy_key: exact("energy"), forces_key: exact("forces"), ..Labels::default() },
             factors: SourceUnits::default().factors(options.constants),
-            kind: options.energy,
+            kind,
             check: EnergyCheck::new(EnergyKind::Total, false),
         })
     }
@@ -136,7 +138,7 @@ fn find(input: &Input, found: &mut Vec<Found>) -> Result<(), IngestError> {
     if meta.is_dir() {
         return find_in(&input.path, DEPTH, split.as_deref(), found);
     }
-    if root.ends_with(".tar") {
+    if has_ending(&root, &["tar"]) {
         for member in tar::members(&input.path)? {
             let place = Place {
                 path: input.path.clone(),
@@ -180,7 +182,15 @@ fn add_file(path: &Path, bytes: u64, split: Option<&str>, found: &mut Vec<Found>
 }
 
 fn is_frames(name: &str) -> bool {
-    name.ends_with(".extxyz") || name.ends_with(".extxyz.xz")
+    has_ending(name, &["extxyz", "extxyz.xz"])
+}
+
+fn is_text(name: &str) -> bool {
+    has_ending(name, &["txt", "txt.xz"])
+}
+
+fn has_ending(name: &str, endings: &[&str]) -> bool {
+    endings.iter().any(|e| name.strip_suffix(e).is_some_and(|stem| stem.ends_with('.')))
 }
 
 /// A name without `.extxyz`, `.txt.xz` and so on.
@@ -206,7 +216,7 @@ fn split_of(name: &str) -> Option<String> {
 fn pair_up(found: Vec<Found>) -> Result<Vec<(Pair, Option<String>)>, IngestError> {
     let (frames, texts): (Vec<Found>, Vec<Found>) = found
         .into_iter()
-        .filter(|f| is_frames(&f.name) || f.name.ends_with(".txt") || f.name.ends_with(".txt.xz"))
+        .filter(|f| is_frames(&f.name) || is_text(&f.name))
         .partition(|f| is_frames(&f.name));
     let texts: std::collections::BTreeMap<String, Place> =
         texts.into_iter().map(|f| (stem(&f.name).to_owned(), f.place)).collect();

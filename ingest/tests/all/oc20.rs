@@ -72,6 +72,9 @@ fn a_reference_file_makes_totals_of_lmdbs() {
             let id = format!("random{}/frame{}", truth[end]["sid"], truth[end]["fid"]);
             check_slab(by_id(&all, &id), &truth[end]);
         }
+        // Raw sets beside them hold totals already.
+        let raw = read(source(Format::Oc20, &[fixture(FOLDER)], &options).as_ref()).structures;
+        check_slab(&raw[0], &truth["first"]);
     }
     let options = Options {
         energy: EnergyKind::Total,
