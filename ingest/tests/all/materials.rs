@@ -270,7 +270,7 @@ const SODIUM: &str = r#"{"@class":"Structure","charge":null,"lattice":{"matrix":
 
 fn gzipped(dir: &Path, name: &str, text: &[u8]) -> PathBuf {
     let path = dir.join(name);
-    let mut packed = GzEncoder::new(std::fs::File::create(&path).unwrap(), Compression::fast());
+    let mut packed = GzEncoder::new(std::fs::File::create(&path).unwrap(), Compression::best());
     packed.write_all(text).unwrap();
     packed.finish().unwrap();
     path
