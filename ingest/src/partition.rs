@@ -16,6 +16,9 @@ use crate::source::{SplitPlan, Unit};
 /// Version of [`PARTITION_FILE`].
 pub(crate) const VERSION: u32 = 1;
 
+/// More than any cluster has use for; bounds what a lying file makes the merge do.
+const MOST_SHARES: u32 = 1_000_000;
+
 /// The `index`-th of `count` shares, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -59,7 +62,9 @@ impl FromStr for Share {
     fn from_str(text: &str) -> Result<Self, String> {
         let parsed = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
         match parsed {
-            Some((index, count)) if index >= 1 && index <= count => Ok(Self { index, count }),
+            Some((index, count)) if index >= 1 && index <= count && count <= MOST_SHARES => {
+                Ok(Self { index, count })
+            }
             _ => Err("expected i/n with i from 1 to n, such as 3/16".to_owned()),
         }
     }
@@ -100,10 +105,20 @@ impl Partition {
         let text = std::fs::read(&path).map_err(io_error("read", &path))?;
         let partition: Self = serde_json::from_slice(&text)
             .map_err(|e| input_error(&path, format!("is not what this version writes: {e}")))?;
-        if partition.version == VERSION {
-            return Ok(partition);
+        if partition.version != VERSION {
+            return Err(input_error(
+                &path,
+                format!("version: expected {VERSION}, found {}", partition.version),
+            ));
         }
-        Err(input_error(&path, format!("version: expected {VERSION}, found {}", partition.version)))
+        let Share { index, count } = partition.share;
+        if index == 0 || index > count || count > MOST_SHARES {
+            return Err(input_error(
+                &path,
+                format!("share: expected 1/1 to n/{MOST_SHARES}, found {index}/{count}"),
+            ));
+        }
+        Ok(partition)
     }
 
     pub(crate) fn write(&self, dir: &Path) -> Result<(), IngestError> {

@@ -58,25 +58,8 @@ pub(crate) struct Args {
     /// Leave out up to this many unusable structures; each is listed in rejects.parquet.
     #[arg(long, value_name = "N", default_value_t = 0)]
     max_rejects: u64,
-    /// Continue an interrupted conversion.
-    #[arg(long)]
-    resume: bool,
-    /// Convert only the i-th of n shares of the source, for `jmp-ingest merge`.
-    #[arg(long, value_name = "i/n")]
-    partition: Option<Share>,
-    /// Leave out structures that break a rule: max-force, max-net-force, max-energy-per-atom, min-energy-per-atom, min-distance,
-    /// max-atoms, min-atoms (=NUMBER; eV, eV/Å, Å) or elements=H:C:N:O. Recorded in the manifest; each is listed.
-    #[arg(long, value_name = "NAME=VALUE")]
-    filter: Vec<Filter>,
-    /// Take this published reference of the energy (npz with `coeff` by atomic number, eV) instead of fitting one.
-    #[arg(long, value_name = "FILE.npz")]
-    linear_reference: Option<PathBuf>,
-    /// Count and list ids that come more than once, instead of stopping.
-    #[arg(long)]
-    allow_duplicate_ids: bool,
-    /// Tell where the time went.
-    #[arg(long)]
-    profile: bool,
+    #[command(flatten)]
+    handling: Handling,
     /// OC20: total or referenced energies. LMDBs do not say which they hold: say it here. Raw sets hold both: choose.
     #[arg(long, value_name = "KIND", default_value = "total", value_parser = parse_energy)]
     energy: EnergyKind,
@@ -118,6 +101,30 @@ pub(crate) struct Args {
     f32: bool,
     #[command(flatten)]
     own: OwnData,
+}
+
+/// What concerns every dataset alike.
+#[derive(Debug, clap::Args)]
+struct Handling {
+    /// Continue an interrupted conversion.
+    #[arg(long)]
+    resume: bool,
+    /// Convert only the i-th of n shares of the source, for `jmp-ingest merge`.
+    #[arg(long, value_name = "i/n")]
+    partition: Option<Share>,
+    /// Leave out structures that break a rule: max-force, max-net-force, max-energy-per-atom, min-energy-per-atom, min-distance,
+    /// max-atoms, min-atoms (=NUMBER; eV, eV/Å, Å) or elements=H:C:N:O. Recorded in the manifest; each is listed.
+    #[arg(long, value_name = "NAME=VALUE")]
+    filter: Vec<Filter>,
+    /// Take this published reference of the energy (npz with `coeff` by atomic number, eV) instead of fitting one.
+    #[arg(long, value_name = "FILE.npz")]
+    linear_reference: Option<PathBuf>,
+    /// Count and list ids that come more than once, instead of stopping.
+    #[arg(long)]
+    allow_duplicate_ids: bool,
+    /// Tell where the time went.
+    #[arg(long)]
+    profile: bool,
 }
 
 /// What a user says about data of their own.
@@ -238,10 +245,14 @@ impl Args {
             jobs: self.jobs.map_or(processors, usize::from),
             neighbors: self.neighbors,
             max_rejects: self.max_rejects,
-            resume: self.resume,
-            filters: self.filter.clone(),
-            reference: self.linear_reference.as_deref().map(reference::read).transpose()?,
-            duplicate_ids: if self.allow_duplicate_ids { DuplicateIds::Allow } else { DuplicateIds::Refuse },
+            resume: self.handling.resume,
+            filters: self.handling.filter.clone(),
+            reference: self.handling.linear_reference.as_deref().map(reference::read).transpose()?,
+            duplicate_ids: if self.handling.allow_duplicate_ids {
+                DuplicateIds::Allow
+            } else {
+                DuplicateIds::Refuse
+            },
         })
     }
 }
@@ -252,22 +263,22 @@ pub(crate) fn run(args: &Args, console: Console) -> anyhow::Result<()> {
     let source = open(args.dataset, &inputs, &args.options())?;
     let settings = args.settings()?;
     let stop = stop_on_signal()?;
-    let units = match args.partition {
+    let units = match args.handling.partition {
         Some(share) => share.units(source.units()),
         None => (0..source.units().len()).collect(),
     };
     let total = units.iter().map(|&u| source.units()[u].structures).sum();
     let display = console.progress(&source.header().name, total);
-    if let Some(share) = args.partition {
+    if let Some(share) = args.handling.partition {
         let result = convert_partition(source.as_ref(), &settings, share, &display, &stop);
         display.close();
         let outcome = result.map_err(|error| explain(error, args))?;
-        report_partition(console, &args.output, &outcome, display.rate(), args.profile);
+        report_partition(console, &args.output, &outcome, display.rate(), args.handling.profile);
     } else {
         let result = convert(source.as_ref(), &settings, &display, &stop);
         display.close();
         let outcome = result.map_err(|error| explain(error, args))?;
-        report(console, &args.output, &outcome, Some(display.rate()), args.profile);
+        report(console, &args.output, &outcome, Some(display.rate()), args.handling.profile);
     }
     Ok(())
 }

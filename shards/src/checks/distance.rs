@@ -79,10 +79,8 @@ impl Atoms {
         let (a, b) = (self.places[i].at, self.places[j].at);
         let mut d = [b[0] - a[0], b[1] - a[1], b[2] - a[2]];
         if let Some(c) = &self.cell {
-            for k in 0..3 {
-                if self.pbc[k] {
-                    d[k] -= d[k].round();
-                }
+            for (x, _) in d.iter_mut().zip(self.pbc).filter(|(_, periodic)| *periodic) {
+                *x -= x.round();
             }
             d = std::array::from_fn(|x| d[0] * c[x] + d[1] * c[3 + x] + d[2] * c[6 + x]);
         }

@@ -73,15 +73,12 @@ fn the_closest_pair_is_that_of_brute_force() {
             s.pbc = [case % 4 != 2, true, case % 4 != 3];
         }
         let expected = brute_force(&s);
-        match closest_pair(&s, 1.0) {
-            Some(found) => {
-                close += 1;
-                assert!((found - expected).abs() < 1e-9, "case {case}: {found}, expected {expected}");
-            }
-            None => {
-                apart += 1;
-                assert!(expected >= 1.0, "case {case}: missed {expected}");
-            }
+        if let Some(found) = closest_pair(&s, 1.0) {
+            close += 1;
+            assert!((found - expected).abs() < 1e-9, "case {case}: {found}, expected {expected}");
+        } else {
+            apart += 1;
+            assert!(expected >= 1.0, "case {case}: missed {expected}");
         }
     }
     assert!(close > 50 && apart > 50, "{close} {apart}");

@@ -26,7 +26,7 @@ pub use unit::UnitWriter;
 
 use crate::checks::keys;
 use crate::error::{ShardError, io_error};
-use crate::manifest::{FILE_NAME, PARTITION_FILE};
+use crate::manifest::{FILE_NAME, PARTITION_FILE, part_file};
 use crate::verify::hash_file;
 
 const PROGRESS: &str = ".progress";
@@ -147,6 +147,14 @@ impl DatasetWriter {
         };
         let record = UnitRecord::read(&progress, unit)?.ok_or_else(missing)?;
         if let Some(part) = &record.part {
+            if part.file != part_file(unit) {
+                return Err(ShardError::Corrupt {
+                    path: progress,
+                    what: format!("file of unit {unit}"),
+                    expected: part_file(unit),
+                    found: part.file.clone(),
+                });
+            }
             let source = from.join("data").join(&part.file);
             let found = hash_file(&source)?;
             if found != part.blake3 {
