@@ -37,7 +37,7 @@ Exit codes: 0 done, 1 failed, 2 bad input or usage.";
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Convert a source dataset into a directory of shards.
-    Convert(cmd::convert::Args),
+    Convert(Box<cmd::convert::Args>),
     /// Put the partitions of a dataset together.
     Merge(cmd::merge::Args),
     /// Add a named split to a dataset.

@@ -1,5 +1,6 @@
 //! `jmp-ingest explain`: one structure, from the source's numbers to what a model learns.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -219,11 +220,11 @@ impl Shown {
             if let Some(forces) = &s.forces {
                 let f = [0, 1, 2].map(|k| forces.get(3 * i + k));
                 if let Some(unit) = unit {
-                    line.push_str(&format!("  raw {}", vector(f.map(|x| x / unit.size))));
+                    let _ = write!(line, "  raw {}", vector(f.map(|x| x / unit.size)));
                 }
-                line.push_str(&format!("  converted {}", vector(f)));
+                let _ = write!(line, "  converted {}", vector(f));
                 if let Some(scale) = self.force_scale {
-                    line.push_str(&format!("  normalised {}", vector(f.map(|x| x / scale))));
+                    let _ = write!(line, "  normalised {}", vector(f.map(|x| x / scale)));
                 }
             }
             console.say(&line);

@@ -127,7 +127,8 @@ fn golden_energies_of_an_imported_model() {
     tch::set_num_threads(1);
     for name in ["tiny_pt_mols.npz", "tiny_pt_slab.npz"] {
         let case = Case::read(&goldens().join(name));
-        let network = Network::new(&imported.report.model, HeadLayout::Joint(4), 1, Precision::F32, Device::Cpu);
+        let network =
+            Network::new(&imported.report.model, HeadLayout::Joint(4), 1, Precision::F32, Device::Cpu);
         network.load(&imported.state.model).unwrap();
         let graph = GraphBatch::collate(&case.graphs);
         let want = &case.arrays["energy"].data;
