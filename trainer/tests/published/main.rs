@@ -44,9 +44,9 @@ fn filled(name: &str, shape: &[i64], prefix: &str) -> Tensor {
     let values: Vec<f32> = if name.ends_with(".scale_factor") {
         let u = fill::uniform(name).next().unwrap();
         vec![(fill::scale_base(name) * (0.75 + 0.5 * u)) as f32]
-    } else if name.ends_with(".offset") {
+    } else if name.ends_with("rbf.offset") {
         return Tensor::linspace(0.0, 1.0, shape[0], (Kind::Float, tch::Device::Cpu));
-    } else if name.ends_with(".temps") {
+    } else if name.ends_with("rbf.temps") {
         vec![0.5 * (shape[0] - 1).pow(2) as f32; n]
     } else {
         let width = fill::width(name, shape);
