@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use shards::{FloatWidth, Target};
 
+use super::matbench_tasks::{METAL, TASKS, Task};
 use super::{Format, Options, description, matbench_folds};
 use crate::crystal::Crystal;
 use crate::error::{IngestError, input_error, io_error, json_error};
@@ -27,108 +28,6 @@ const MAX_SMALL: usize = 4096;
 /// A unit is this part of a file, but not less than some rows: unpacking begins anew for each.
 const UNITS: usize = 32;
 const LEAST_UNIT_ROWS: usize = 500;
-
-/// What is known about a task beforehand.
-struct Task {
-    name: &'static str,
-    /// The target's column in the source.
-    column: &'static str,
-    /// Its name in the dataset.
-    target: &'static str,
-    unit: &'static str,
-    meaning: &'static str,
-    rows: usize,
-    level: &'static str,
-}
-
-const MATERIALS_PROJECT: &str = "PBE and PBE+U, PAW (VASP), Materials Project";
-
-const TASKS: [Task; 9] = [
-    Task {
-        name: "jdft2d",
-        column: "exfoliation_en",
-        target: "exfoliation_energy",
-        unit: "meV/atom",
-        meaning: "energy to peel a layer off",
-        rows: 636,
-        level: "optB88-vdW, PAW (VASP), JARVIS-DFT",
-    },
-    Task {
-        name: "phonons",
-        column: "last phdos peak",
-        target: "last_phdos_peak",
-        unit: "cm⁻¹",
-        meaning: "frequency of the highest optical phonon peak in the density of states",
-        rows: 1265,
-        level: "PBEsol, DFPT (ABINIT)",
-    },
-    Task {
-        name: "dielectric",
-        column: "n",
-        target: "refractive_index",
-        unit: "1",
-        meaning: "refractive index",
-        rows: 4764,
-        level: "PBE and PBE+U, DFPT (VASP), Materials Project",
-    },
-    Task {
-        name: "log_gvrh",
-        column: "log10(G_VRH)",
-        target: "log10_g_vrh",
-        unit: "log₁₀ GPa",
-        meaning: "logarithm of the Voigt-Reuss-Hill shear modulus",
-        rows: 10_987,
-        level: MATERIALS_PROJECT,
-    },
-    Task {
-        name: "log_kvrh",
-        column: "log10(K_VRH)",
-        target: "log10_k_vrh",
-        unit: "log₁₀ GPa",
-        meaning: "logarithm of the Voigt-Reuss-Hill bulk modulus",
-        rows: 10_987,
-        level: MATERIALS_PROJECT,
-    },
-    Task {
-        name: "perovskites",
-        column: "e_form",
-        target: "e_form",
-        unit: "eV/unit cell",
-        meaning: "heat of formation of the five-atom cell, oxygen as in water vapour",
-        rows: 18_928,
-        level: "RPBE (GPAW)",
-    },
-    Task {
-        name: "mp_gap",
-        column: "gap pbe",
-        target: "band_gap_pbe",
-        unit: "eV",
-        meaning: "band gap",
-        rows: 106_113,
-        level: MATERIALS_PROJECT,
-    },
-    Task {
-        name: "mp_e_form",
-        column: "e_form",
-        target: "e_form",
-        unit: "eV/atom",
-        meaning: "formation energy",
-        rows: 132_752,
-        level: MATERIALS_PROJECT,
-    },
-    Task {
-        name: METAL,
-        column: "is_metal",
-        target: "is_metal",
-        unit: "1",
-        meaning: "1 for a metal, 0 otherwise",
-        rows: 106_113,
-        level: MATERIALS_PROJECT,
-    },
-];
-
-/// The one task whose folds are stratified.
-const METAL: &str = "mp_is_metal";
 
 /// An opened task.
 pub(super) struct Matbench {

@@ -13,6 +13,7 @@ mod joined;
 mod labels;
 mod matbench;
 mod matbench_folds;
+mod matbench_tasks;
 mod md17;
 mod md17_extxyz;
 mod md17_frames;
