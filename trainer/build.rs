@@ -27,7 +27,7 @@ fn operators(lib: &Path, x86: bool) {
     if x86 {
         build.define("JMP_X86", None);
     }
-    for file in ["functions", "product", "operators", "recompute", "profile", "dispatch"] {
+    for file in ["primitives", "functions", "product", "operators", "recompute", "profile", "dispatch"] {
         build.file(format!("shim/{file}.cpp"));
     }
     build.compile("jmp_operators");
