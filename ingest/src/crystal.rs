@@ -83,20 +83,12 @@ impl Crystal {
             FloatWidth::F32 => Floats::F32(self.positions.iter().map(|&x| x as f32).collect()),
         };
         Structure {
-            id,
-            group: reduced_formula(&self.atomic_numbers),
-            atomic_numbers: self.atomic_numbers,
-            positions,
             cell: Some(self.cell),
             pbc: self.pbc,
-            tags: None,
-            fixed: None,
             charge: self.charge,
-            spin: None,
             energy,
-            forces: None,
-            stress: None,
             targets,
+            ..Structure::new(id, reduced_formula(&self.atomic_numbers), self.atomic_numbers, positions)
         }
     }
 

@@ -123,20 +123,14 @@ mod tests {
     #[test]
     fn each_filter_refuses_what_it_says() {
         let s = Structure {
-            id: "a".into(),
-            group: "g".into(),
-            atomic_numbers: vec![6, 8],
-            positions: Floats::F64(vec![0.0, 0.0, 0.0, 0.0, 0.0, 1.1]),
-            cell: None,
-            pbc: [false; 3],
-            tags: None,
-            fixed: None,
-            charge: None,
-            spin: None,
             energy: Some(-30.0),
             forces: Some(Floats::F64(vec![0.0, 3.0, 4.0, 0.0, 0.0, 0.0])),
-            stress: None,
-            targets: vec![],
+            ..Structure::new(
+                "a".into(),
+                "g".into(),
+                vec![6, 8],
+                Floats::F64(vec![0.0, 0.0, 0.0, 0.0, 0.0, 1.1]),
+            )
         };
         for (text, refused) in [
             ("max-force=5.1", false),

@@ -203,6 +203,26 @@ impl Fault {
 }
 
 impl Structure {
+    /// A structure in empty space without any label; the rest is filled in by struct update.
+    pub fn new(id: String, group: String, atomic_numbers: Vec<u8>, positions: Floats) -> Self {
+        Self {
+            id,
+            group,
+            atomic_numbers,
+            positions,
+            cell: None,
+            pbc: [false; 3],
+            tags: None,
+            fixed: None,
+            charge: None,
+            spin: None,
+            energy: None,
+            forces: None,
+            stress: None,
+            targets: vec![],
+        }
+    }
+
     /// How many atoms there are.
     pub fn atoms(&self) -> usize {
         self.atomic_numbers.len()

@@ -110,20 +110,14 @@ impl Ani1x {
                 continue;
             }
             sink.structure(Structure {
-                id,
-                group: formula.name.clone(),
-                atomic_numbers: atomic_numbers.clone(),
-                positions: slice(&positions, row, 3 * atoms),
-                cell: None,
-                pbc: [false; 3],
-                tags: None,
-                fixed: None,
-                charge: None,
-                spin: None,
                 energy: Some(energy * self.hartree_ev),
                 forces,
-                stress: None,
-                targets: vec![],
+                ..Structure::new(
+                    id,
+                    formula.name.clone(),
+                    atomic_numbers.clone(),
+                    slice(&positions, row, 3 * atoms),
+                )
             })?;
         }
         Ok(())

@@ -192,20 +192,14 @@ impl Source for MolecularDynamics {
             let force = |f: &Vec<f64>| Floats::F64(f[here.clone()].to_vec()).scaled(self.kcal_mol_ev);
             let id = file.id(row);
             sink.structure(Structure {
-                group: id.clone(),
-                id,
-                atomic_numbers: file.contents.atomic_numbers.clone(),
-                positions: Floats::F64(positions[here.clone()].to_vec()),
-                cell: None,
-                pbc: [false; 3],
-                tags: None,
-                fixed: None,
-                charge: None,
-                spin: None,
                 energy: frames.energies.as_ref().map(|e| e[row] * self.kcal_mol_ev),
                 forces: forces.as_ref().map(force),
-                stress: None,
-                targets: vec![],
+                ..Structure::new(
+                    id.clone(),
+                    id,
+                    file.contents.atomic_numbers.clone(),
+                    Floats::F64(positions[here.clone()].to_vec()),
+                )
             })?;
         }
         Ok(())

@@ -296,20 +296,8 @@ impl Source for Qm9 {
                 continue;
             }
             sink.structure(Structure {
-                group: id.clone(),
-                id,
-                atomic_numbers: molecule.atomic_numbers.clone(),
-                positions: molecule.positions.clone(),
-                cell: None,
-                pbc: [false; 3],
-                tags: None,
-                fixed: None,
-                charge: None,
-                spin: None,
-                energy: None,
-                forces: None,
-                stress: None,
                 targets: molecule.targets.to_vec(),
+                ..Structure::new(id.clone(), id, molecule.atomic_numbers.clone(), molecule.positions.clone())
             })?;
         }
         Ok(())

@@ -119,20 +119,16 @@ impl Spice {
                 self.large_gradients.fetch_add(1, Ordering::Relaxed);
             }
             sink.structure(Structure {
-                id,
-                group: molecule.name.clone(),
-                atomic_numbers: atomic_numbers.clone(),
-                positions: slice(&positions, row, 3 * atoms),
-                cell: None,
-                pbc: [false; 3],
-                tags: None,
-                fixed: None,
                 charge,
-                spin: None,
                 energy: Some(energies[row] * self.constants.hartree_ev),
                 forces: Some(slice(&forces, row, 3 * atoms)),
-                stress: None,
                 targets: vec![formation.as_ref().map(|f| f[row] * self.constants.hartree_ev)],
+                ..Structure::new(
+                    id,
+                    molecule.name.clone(),
+                    atomic_numbers.clone(),
+                    slice(&positions, row, 3 * atoms),
+                )
             })?;
         }
         Ok(())

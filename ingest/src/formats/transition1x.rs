@@ -194,20 +194,14 @@ fn read_reaction(reaction: &Reaction, sink: &mut dyn Sink) -> Result<(), IngestE
     for (row, energy) in energies.numbers()?.into_f64().into_iter().enumerate() {
         let here = row * width..(row + 1) * width;
         sink.structure(Structure {
-            id: format!("{}/{row}", reaction.name),
-            group: reaction.name.clone(),
-            atomic_numbers: atomic_numbers.clone(),
-            positions: part(&positions, here.clone()),
-            cell: None,
-            pbc: [false; 3],
-            tags: None,
-            fixed: None,
-            charge: None,
-            spin: None,
             energy: Some(energy),
-            forces: Some(part(&forces, here)),
-            stress: None,
-            targets: vec![],
+            forces: Some(part(&forces, here.clone())),
+            ..Structure::new(
+                format!("{}/{row}", reaction.name),
+                reaction.name.clone(),
+                atomic_numbers.clone(),
+                part(&positions, here),
+            )
         })?;
     }
     Ok(())

@@ -4,20 +4,9 @@ use crate::structure::Floats;
 
 fn molecule(positions: &[[f64; 3]]) -> Structure {
     Structure {
-        id: "m".into(),
-        group: "g".into(),
-        atomic_numbers: vec![6; positions.len()],
-        positions: Floats::F64(positions.concat()),
-        cell: None,
-        pbc: [false; 3],
-        tags: None,
-        fixed: None,
-        charge: None,
-        spin: None,
         energy: Some(-1000.0 * positions.len() as f64),
         forces: Some(Floats::F64(vec![0.0; 3 * positions.len()])),
-        stress: None,
-        targets: vec![],
+        ..Structure::new("m".into(), "g".into(), vec![6; positions.len()], Floats::F64(positions.concat()))
     }
 }
 

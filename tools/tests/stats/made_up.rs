@@ -30,20 +30,9 @@ pub(crate) fn molecule(i: u64) -> Structure {
     let energy = atomic_numbers.iter().map(|&z| -13.7 * f64::from(z) * f64::from(z)).sum::<f64>() + noise(99);
     let forces = (0..3 * n as u64).map(|k| if i == 4 { 0.0 } else { 2.0 * noise(200 + k) }).collect();
     Structure {
-        id: format!("m{i}"),
-        group: format!("g{}", i % 4),
-        atomic_numbers,
-        positions: Floats::F64(positions),
-        cell: None,
-        pbc: [false; 3],
-        tags: None,
-        fixed: None,
-        charge: None,
-        spin: None,
         energy: Some(energy),
         forces: Some(Floats::F64(forces)),
-        stress: None,
-        targets: vec![],
+        ..Structure::new(format!("m{i}"), format!("g{}", i % 4), atomic_numbers, Floats::F64(positions))
     }
 }
 
