@@ -76,6 +76,11 @@ def main():
     write("lmdb", "two.lmdb", lmdb_file([*values, (b"length", b"\x80\x04K\x02.")]))
     write("lmdb", "small.lmdb", lmdb_file([(b"0", b"\x80\x04N."), (b"length", b"\x80\x04K\x01.")]))
 
+    many = bytearray(lmdb_file([(b"0", b"\x80\x04N.")]))
+    for page in (0, 4096):  # the count of entries in both header pages
+        many[page + 120:page + 128] = (1 << 62).to_bytes(8, "little")
+    write("lmdb", "many_entries.lmdb", bytes(many))
+
     source = lmdb.open(str(FIXTURES / "aselmdb/manual.aselmdb"), subdir=False, readonly=True, lock=False)
     with source.begin() as txn:
         items = [(k, bytes(v)) for k, v in txn.cursor() if k in (b"1", b"2", b"metadata")]

@@ -90,6 +90,11 @@ impl Reader {
         let file = File::open(&path).map_err(at_start)?;
         let file_bytes = file.metadata().map_err(at_start)?.len();
         let meta = Self::newest_meta(&file, file_bytes)?;
+        // Callers reckon with the count, and an entry takes more than a byte.
+        if meta.entries > file_bytes {
+            let found = format!("{} entries in {file_bytes} bytes", meta.entries);
+            return Err(LmdbError::NotLmdb { expected: "fewer entries than bytes", found });
+        }
         Ok(Self { file, path, file_bytes, meta, cache: BTreeMap::new() })
     }
 
