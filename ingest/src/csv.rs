@@ -87,7 +87,7 @@ impl<R: Read> Csv<R> {
             if raw.iter().all(u8::is_ascii_whitespace) {
                 raw.clear();
                 start = self.line;
-            } else if raw.iter().filter(|&&b| b == b'"').count() % 2 == 0 {
+            } else if !raw.iter().fold(false, |open, &b| open ^ (b == b'"')) {
                 return split(&raw).map(Some).map_err(error);
             }
         }

@@ -176,7 +176,7 @@ fn text(field: &[u8]) -> String {
 fn pax(entries: &[u8], key: &str) -> Option<String> {
     let text = String::from_utf8_lossy(entries);
     let values = text.lines().filter_map(|line| line.split_once(' ')?.1.split_once('='));
-    values.filter(|(k, _)| *k == key).map(|(_, v)| v.to_owned()).last()
+    values.filter(|(k, _)| *k == key).map(|(_, v)| v.to_owned()).next_back()
 }
 
 #[cfg(test)]

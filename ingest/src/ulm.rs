@@ -48,7 +48,7 @@ impl Ulm {
                 "is no ULM file (ASE trajectory): it does not begin with `- of Ulm`",
             ));
         }
-        ulm.tag = String::from_utf8_lossy(&start[8..24]).trim_end().to_owned();
+        String::from_utf8_lossy(&start[8..24]).trim_end().clone_into(&mut ulm.tag);
         let (items, place) = (word(&start, 32), word(&start, 40));
         let list = items.checked_mul(8).ok_or_else(|| "the number of items is absurd".to_owned());
         let offsets = list.and_then(|list| ulm.read(place, list)).map_err(|problem| {
@@ -105,9 +105,8 @@ impl Ulm {
             .filter(|s| s.len() <= MOST_DIMENSIONS)
             .and_then(|s| s.iter().map(|n| n.as_u64().map(|n| n as usize)).collect());
         let dtype = dtype.as_str().and_then(dtype_of);
-        let (shape, dtype, offset) = match (shape, dtype, offset.as_u64()) {
-            (Some(shape), Some(dtype), Some(offset)) => (shape, dtype, offset),
-            _ => return Err(wrong()),
+        let (Some(shape), Some(dtype), Some(offset)) = (shape, dtype, offset.as_u64()) else {
+            return Err(wrong());
         };
         let elements = shape.iter().try_fold(1u64, |n, &s| n.checked_mul(s as u64));
         let bytes = elements.and_then(|n| n.checked_mul(dtype.size() as u64)).unwrap_or(u64::MAX);

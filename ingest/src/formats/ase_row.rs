@@ -67,7 +67,7 @@ impl Row {
         match value {
             Json::Object(_) => self.added.push(value),
             Json::String(text) => {
-                self.added.extend(ase_json::parse(text.as_bytes()).ok().filter(Json::is_object))
+                self.added.extend(ase_json::parse(text.as_bytes()).ok().filter(Json::is_object));
             }
             _ => {}
         }

@@ -75,16 +75,17 @@ fn source_units(format: Format, constants: Option<&Constants>) -> SourceUnits {
 /// doubles the file and a row group of it takes a gigabyte.
 pub(super) fn layout(format: Format, float: FloatWidth) -> Layout {
     let (cutoff, neighbors, row_group_rows, storage) = match format {
-        Format::Oc20 | Format::Oc22 => (12.0, 30, SLAB_ROWS, NeighborStorage::None),
-        Format::Ani1x | Format::Transition1x => (8.0, 30, MOLECULE_ROWS, NeighborStorage::Full),
-        Format::Qm9 => (8.0, 30, MOLECULE_ROWS, NeighborStorage::Full),
+        Format::Oc20
+        | Format::Oc22
+        | Format::Md22
+        | Format::Matbench
+        | Format::Extxyz
+        | Format::AseLmdb
+        | Format::Traj
+        | Format::Db => (12.0, 30, SLAB_ROWS, NeighborStorage::None),
+        Format::Ani1x | Format::Transition1x | Format::Qm9 => (8.0, 30, MOLECULE_ROWS, NeighborStorage::Full),
         Format::Rmd17 | Format::Md17 => (7.0, 100, MOLECULE_ROWS, NeighborStorage::Full),
-        Format::Md22 => (12.0, 30, SLAB_ROWS, NeighborStorage::None),
         Format::Spice => (12.0, 30, SLAB_ROWS, NeighborStorage::Full),
-        Format::Extxyz | Format::AseLmdb | Format::Traj | Format::Db => {
-            (12.0, 30, SLAB_ROWS, NeighborStorage::None)
-        }
-        Format::Matbench => (12.0, 30, SLAB_ROWS, NeighborStorage::None),
         Format::Qmof => (19.0, 30, SLAB_ROWS, NeighborStorage::None),
     };
     Layout {

@@ -124,8 +124,10 @@ impl Raw {
         };
         let tags = match tags {
             TagRule::Ignore => None,
-            TagRule::AsStated => self.tags.map(checked_tags).transpose()?,
-            TagRule::Own => self.tags.filter(|t| t.iter().any(|&t| t != 0)).map(checked_tags).transpose()?,
+            TagRule::AsStated => self.tags.map(|tags| checked_tags(&tags)).transpose()?,
+            TagRule::Own => {
+                self.tags.filter(|t| t.iter().any(|&t| t != 0)).map(|tags| checked_tags(&tags)).transpose()?
+            }
         };
         Ok(Structure {
             group: self.group.unwrap_or_else(|| self.id.clone()),
@@ -157,7 +159,7 @@ pub(super) enum TagRule {
     Ignore,
 }
 
-fn checked_tags(tags: Vec<i64>) -> Result<Vec<u8>, String> {
+fn checked_tags(tags: &[i64]) -> Result<Vec<u8>, String> {
     let known = |t: &i64| u8::try_from(*t).ok().filter(|t| *t <= 2);
     let converted: Option<Vec<u8>> = tags.iter().map(known).collect();
     converted.ok_or_else(|| {
@@ -172,8 +174,7 @@ fn checked_tags(tags: Vec<i64>) -> Result<Vec<u8>, String> {
 /// Voigt order xx yy zz yz xz xy of nine numbers, which ASE's extxyz writes column by column, or six as they are.
 pub(super) fn voigt(values: &[f64]) -> Option<[f64; 6]> {
     match *values {
-        [xx, _, _, xy, yy, _, xz, yz, zz] => Some([xx, yy, zz, yz, xz, xy]),
-        [xx, yy, zz, yz, xz, xy] => Some([xx, yy, zz, yz, xz, xy]),
+        [xx, _, _, xy, yy, _, xz, yz, zz] | [xx, yy, zz, yz, xz, xy] => Some([xx, yy, zz, yz, xz, xy]),
         _ => None,
     }
 }

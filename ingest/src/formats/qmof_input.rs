@@ -73,7 +73,7 @@ impl Parts {
     fn archive(&mut self, path: &Path) -> Result<bool, IngestError> {
         let mut found = false;
         for member in members(path).map_err(io_error("read", path))? {
-            if is_known(member.name()) || member.name().ends_with(".cif") {
+            if is_known(member.name()) || Path::new(member.name()).extension().is_some_and(|e| e == "cif") {
                 found |= self.file(member, false)?;
             }
         }
