@@ -214,13 +214,14 @@ fn renamed(dir: &Path, name: &str, from: &str, keys: &[(&str, &str)]) -> PathBuf
     path
 }
 
+type Keys<'k> = &'k [(&'k str, &'k str)];
+
 #[test]
 fn npz_with_some_keys_of_any_name() {
     let dir = tempfile::tempdir().unwrap();
     let from = "rmd17/rmd17/npz_data/rmd17_ethanol.npz";
     let whole = read(source(Format::Rmd17, &[fixture(from)], &options()).as_ref()).structures;
     let both = [("nuclear_charges", "z"), ("coords", "R"), ("energies", "E"), ("forces", "F")];
-    type Keys<'k> = &'k [(&'k str, &'k str)];
     let cases: [(Format, &str, Keys, &str); 4] = [
         (
             Format::Rmd17,

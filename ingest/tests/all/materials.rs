@@ -85,7 +85,11 @@ fn json(name: &str) -> Json {
 #[test]
 fn matbench_narrows_positions_when_asked() {
     let path = fixture("matbench/matbench_phonons.json.gz");
-    let narrow = source(Format::Matbench, &[path.clone()], &Options { narrow: true, ..Options::default() });
+    let narrow = source(
+        Format::Matbench,
+        std::slice::from_ref(&path),
+        &Options { narrow: true, ..Options::default() },
+    );
     let (narrow, wide) =
         (read(narrow.as_ref()), read(source(Format::Matbench, &[path], &Options::default()).as_ref()));
     let rounded: Vec<f64> = wide.structures[0].positions.iter().map(|x| f64::from(x as f32)).collect();
