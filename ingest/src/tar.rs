@@ -216,7 +216,9 @@ mod tests {
         let inner = "s2ef_train_fixture/s2ef_train_fixture";
         let want = ["0.extxyz.xz", "0.txt.xz", "1.extxyz.xz", "1.txt.xz"].map(|n| format!("{inner}/{n}"));
         assert_eq!(names[1..], want);
-        for member in found.iter().filter(|m| m.name.ends_with(".xz")) {
+        for member in
+            found.iter().filter(|m| std::path::Path::new(&m.name).extension().is_some_and(|e| e == "xz"))
+        {
             assert_eq!(&bytes[member.offset as usize..][..6], b"\xfd7zXZ\0");
             assert_eq!(&bytes[(member.offset + member.bytes) as usize - 2..][..2], b"YZ");
         }

@@ -100,7 +100,7 @@ mod tests {
             fixed: Some(vec![true, false]),
             charge: Some(-1.0),
             spin: Some(2.0),
-            energy: Some(-1234.567_890_123_456_7),
+            energy: Some(-1_234.567_890_123_456_7),
             forces: Some(Floats::F32(vec![0.1, 0.2, 0.3, -0.1, -0.2, -0.3])),
             stress: Some([1.0, 2.0, 3.0, 4.0, 5.0, third]),
             targets: vec![Some(0.7), None],

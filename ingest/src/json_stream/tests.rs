@@ -64,10 +64,11 @@ fn what_is_wrong_is_told_with_its_byte() {
     check(&format!("[\"{}", "x".repeat(200)), "a value of more than 100 bytes");
 }
 
+type Lattice = std::collections::BTreeMap<String, std::collections::BTreeMap<String, [[f64; 2]; 1]>>;
+
 #[test]
 fn the_key_at_fault_is_told() {
     let text = br#"{"lattice":{"matrix":[[1.0,"NaN"]]}}"#;
-    type Lattice = std::collections::BTreeMap<String, std::collections::BTreeMap<String, [[f64; 2]; 1]>>;
     let error = serde_json::from_slice::<Lattice>(text).unwrap_err();
     assert_eq!(describe(text, &error), "`matrix`: invalid type: string \"NaN\", expected f64");
     let error = serde_json::from_slice::<Lattice>(b"[]").unwrap_err();
