@@ -1,6 +1,6 @@
 //! Named row sets: how they are made, stored and measured. Rows themselves are stored once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -169,6 +169,27 @@ pub fn random_groups(
         taken.push(RowSet::from_rows(run));
     }
     Ok(taken)
+}
+
+/// Rows whose id, or with `groups` whose group, is among `names`; and the names that no row has.
+pub fn listed(
+    dataset: &Dataset,
+    names: &BTreeSet<String>,
+    groups: bool,
+) -> Result<(RowSet, BTreeSet<String>), ShardError> {
+    let (mut rows, mut missing) = (Vec::new(), names.clone());
+    for row_group in dataset.row_groups() {
+        let block = dataset.read(row_group, Columns::identity())?;
+        for (index, row) in row_group.rows.clone().enumerate() {
+            let view = block.row(index);
+            let name = if groups { view.group } else { view.id };
+            if names.contains(name) {
+                rows.push(row);
+                missing.remove(name);
+            }
+        }
+    }
+    Ok((RowSet::from_rows(rows), missing))
 }
 
 /// Rows of a set by their group, groups in bytewise order.

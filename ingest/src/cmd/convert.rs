@@ -78,6 +78,9 @@ pub(crate) struct Args {
     /// ANI-1x: keep formulas of fewer than four atoms, which JMP leaves out.
     #[arg(long)]
     keep_small: bool,
+    /// Transition-1x: take reactant, transition state and product of each reaction, too, which JMP leaves out.
+    #[arg(long)]
+    end_points: bool,
     /// MD17, rMD17, MD22, whole file: rows of JMP's training and validation sets together [default: JMP's own number].
     #[arg(long, value_name = "N")]
     train_total: Option<u64>,
@@ -226,6 +229,7 @@ impl Args {
             constants: self.constants,
             level: self.level.clone(),
             keep_small: self.keep_small,
+            end_points: self.end_points,
             train_total: self.train_total,
             subset: self.subset.clone(),
             max_gradient: self.max_gradient,

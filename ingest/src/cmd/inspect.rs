@@ -27,7 +27,7 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// A dataset's directory, or a file: LMDB, HDF5, npz, pickle, .pt, extxyz, aselmdb, traj, db, QM9's, an archive of OC20.
+    /// A dataset's directory, or a file: LMDB, HDF5, npz, pickle, .pt, extxyz, aselmdb, traj, db, QM9's, MatBench's, QMOF's, an archive of OC20.
     path: PathBuf,
     /// How many structures, groups or keys to show.
     #[arg(long, value_name = "N", default_value_t = 3)]
@@ -129,11 +129,13 @@ fn describe(structure: &Structure) -> String {
     format!("{} {formula} ({} atoms{periodic}), {labels}", structure.id, structure.atoms())
 }
 
-/// The format of a file in which ASE or a user keeps structures, of one of QM9's, or of an archive of OC20.
+/// The format of a file in which ASE or a user keeps structures, of one of QM9's, MatBench's or QMOF's, or of an archive of
+/// OC20.
 fn own_format(path: &Path) -> Option<Format> {
     let name = path.file_name()?.to_str()?;
-    if name.starts_with("dsgdb9nsd") {
-        return Some(Format::Qm9);
+    let named = [("dsgdb9nsd", Format::Qm9), ("matbench_", Format::Matbench), ("qmof", Format::Qmof)];
+    if let Some((_, format)) = named.into_iter().find(|(start, _)| name.starts_with(start)) {
+        return Some(format);
     }
     let name = name.strip_suffix(".xz").or_else(|| name.strip_suffix(".gz")).unwrap_or(name);
     let end = name.rsplit_once('.')?.1;

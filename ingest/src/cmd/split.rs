@@ -1,9 +1,10 @@
-//! `jmp-ingest split`: a named row set of a dataset, chosen at random. No row is copied.
+//! `jmp-ingest split`: a named row set of a dataset, chosen at random or listed. No row is copied.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use shards::splits::{SplitDefinition, add, random, random_groups};
+use shards::splits::{SplitDefinition, add, listed, random, random_groups};
 use shards::{Dataset, RowSet};
 
 use super::{Refused, say_splits, shards_error};
@@ -16,6 +17,7 @@ Examples:
   jmp-ingest split shards/oc20 --from train --random 1 --sizes dev_train=90%,dev_val=10% --grouped
   jmp-ingest split shards/oc20 --from train,rattled,md --random 0 --sizes train_100m=100000000
   jmp-ingest split shards/rmd17 --random 42 --sizes train=950,val=50,test=rest
+  jmp-ingest split shards/ani1x --list train=train_formulas.txt val=val_formulas.txt --by group
 
 Rows are shuffled as numpy's RandomState(SEED).shuffle does and cut into runs, so JMP's published splits come out bit for bit.";
 
@@ -29,10 +31,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SPLIT,…", value_delimiter = ',')]
     from: Vec<String>,
     /// Seed of the shuffle.
-    #[arg(long, value_name = "SEED")]
-    random: u32,
+    #[arg(long, value_name = "SEED", required_unless_present = "list")]
+    random: Option<u32>,
     /// Splits to make, in the order in which they take rows: NAME=ROWS, NAME=PERCENT% or NAME=rest.
-    #[arg(long, value_name = "NAME=SIZE,…", value_delimiter = ',', required = true, value_parser = Size::parse)]
+    #[arg(long, value_name = "NAME=SIZE,…", value_delimiter = ',', required_unless_present = "list", value_parser = Size::parse)]
     sizes: Vec<Size>,
     /// Put before each name, with a dash.
     #[arg(long, value_name = "NAME")]
@@ -40,6 +42,64 @@ pub(crate) struct Args {
     /// Keep groups (formula, reaction, relaxation) together; sizes are then reached or passed by the group that fills them.
     #[arg(long)]
     grouped: bool,
+    /// Splits to make of given lists: a file for each, with an id or group a line; # begins a comment.
+    #[arg(long, value_name = "NAME=FILE", num_args = 1.., value_parser = List::parse, conflicts_with_all = ["from", "random", "sizes", "grouped"])]
+    list: Vec<List>,
+    /// What the lists hold.
+    #[arg(long, value_name = "WHAT", value_enum, default_value = "id", requires = "list")]
+    by: By,
+}
+
+/// What a list names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum By {
+    /// Structures.
+    Id,
+    /// Groups: formulas, reactions, relaxations.
+    Group,
+}
+
+/// One entry of `--list`.
+#[derive(Debug, Clone, PartialEq)]
+struct List {
+    name: String,
+    file: PathBuf,
+}
+
+impl List {
+    fn parse(text: &str) -> Result<Self, String> {
+        let (name, file) = text.split_once('=').ok_or("expected NAME=FILE")?;
+        Ok(Self { name: name.to_owned(), file: PathBuf::from(file) })
+    }
+
+    /// The rows that the file names; every name must be there.
+    fn definition(&self, dataset: &Dataset, by: By) -> anyhow::Result<SplitDefinition> {
+        let shown = self.file.display();
+        let text = std::fs::read_to_string(&self.file).map_err(|e| Refused(format!("{shown}: {e}")))?;
+        let names: BTreeSet<String> = text
+            .lines()
+            .map(|line| line.split('#').next().unwrap_or(line).trim())
+            .filter(|line| !line.is_empty())
+            .map(str::to_owned)
+            .collect();
+        let (rows, missing) = listed(dataset, &names, by == By::Group).map_err(shards_error)?;
+        let what = if by == By::Group { "group" } else { "id" };
+        if let Some(first) = missing.first() {
+            let (found, all) = (names.len() - missing.len(), names.len());
+            return Err(Refused(format!(
+                "{shown}: {} has no {what} `{first}` ({found} of the {all} listed are there)",
+                dataset.dir().display()
+            ))
+            .into());
+        }
+        if rows.is_empty() {
+            return Err(Refused(format!("{shown} lists nothing")).into());
+        }
+        let file = self.file.file_name().unwrap_or_default().to_string_lossy();
+        let hash = blake3::hash(text.as_bytes()).to_hex();
+        let algorithm = format!("the {} {what}s listed in {file} (BLAKE3 {hash})", names.len());
+        Ok(SplitDefinition::new(&self.name, &algorithm, None, rows).map_err(shards_error)?)
+    }
 }
 
 /// One entry of `--sizes`.
@@ -97,6 +157,15 @@ fn lengths(sizes: &[Size], total: u64) -> Result<Vec<u64>, Refused> {
 /// Runs the subcommand.
 pub(crate) fn run(args: &Args, console: Console) -> anyhow::Result<()> {
     let dataset = Dataset::open(&args.dir).map_err(shards_error)?;
+    let definitions = match args.random {
+        Some(seed) => drawn(args, seed, &dataset)?,
+        None => args.list.iter().map(|list| list.definition(&dataset, args.by)).collect::<Result<_, _>>()?,
+    };
+    make(args, definitions, console)
+}
+
+/// Splits drawn at random.
+fn drawn(args: &Args, seed: u32, dataset: &Dataset) -> anyhow::Result<Vec<SplitDefinition>> {
     let rows = match args.from.as_slice() {
         [] => RowSet::from_range(0..dataset.rows()),
         [name] => dataset.split(name).map_err(shards_error)?,
@@ -107,9 +176,9 @@ pub(crate) fn run(args: &Args, console: Console) -> anyhow::Result<()> {
     };
     let lengths = lengths(&args.sizes, rows.len())?;
     let sets = if args.grouped {
-        random_groups(&dataset, &rows, args.random, &lengths).map_err(shards_error)?
+        random_groups(dataset, &rows, seed, &lengths).map_err(shards_error)?
     } else {
-        random(&rows, args.random, &lengths).map_err(Refused)?
+        random(&rows, seed, &lengths).map_err(Refused)?
     };
     let from = if args.from.is_empty() { "all rows".to_owned() } else { args.from.join(" and ") };
     let kind = if args.grouped { "groups" } else { "rows" };
@@ -124,12 +193,17 @@ pub(crate) fn run(args: &Args, console: Console) -> anyhow::Result<()> {
             args.sizes.iter().zip(&lengths).map(|(s, n)| format!("{} {n}", s.name)).collect();
         let algorithm = format!(
             "{kind} of {from} shuffled by numpy's RandomState({}), cut into {}",
-            args.random,
+            seed,
             sizes.join(", ")
         );
-        let seed = Some(u64::from(args.random));
+        let seed = Some(u64::from(seed));
         definitions.push(SplitDefinition::new(&name, &algorithm, seed, set).map_err(shards_error)?);
     }
+    Ok(definitions)
+}
+
+/// Adds the splits and tells of them.
+fn make(args: &Args, definitions: Vec<SplitDefinition>, console: Console) -> anyhow::Result<()> {
     let made: Vec<(String, u64)> = definitions.iter().map(|d| (d.name.clone(), d.rows.len())).collect();
     add(&args.dir, definitions).map_err(shards_error)?;
     let dataset = Dataset::open(&args.dir).map_err(shards_error).context("reading the dataset back")?;

@@ -196,6 +196,8 @@ pub struct Options {
     pub level: String,
     /// ANI-1x: keep formulas of fewer than four atoms.
     pub keep_small: bool,
+    /// Transition-1x: the end points of each reaction, too.
+    pub end_points: bool,
     /// MD17, rMD17, MD22: rows of JMP's training and validation sets together; `None`: as many as JMP has for the molecule.
     pub train_total: Option<u64>,
     /// SPICE: words of the subset to convert; `None`: all.
@@ -223,6 +225,7 @@ impl Default for Options {
             constants: ConstantSet::Ase2014,
             level: "wb97x_dz".to_owned(),
             keep_small: false,
+            end_points: false,
             train_total: None,
             subset: None,
             max_gradient: None,

@@ -1,7 +1,8 @@
 //! Transition-1x as released: `data/<formula>/<reaction>` with the images of a path, in eV and Å, and the groups `train`, `val`
 //! and `test` that link to them.
 //!
-//! The frames are JMP's: the images of each reaction, without its three end points, which have groups of their own.
+//! The frames are JMP's: the images of each reaction. Its reactant, transition state and product, which have groups of their
+//! own, come after them if asked for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -18,6 +19,7 @@ use crate::source::{Description, Members, Sink, Source, SplitPlan, Unit};
 const ENERGY: &str = "wB97x_6-31G(d).energy";
 const FORCES: &str = "wB97x_6-31G(d).forces";
 const SPLITS: [&str; 3] = ["train", "val", "test"];
+const END_POINTS: [&str; 3] = ["reactant", "transition_state", "product"];
 /// A unit is closed by the reaction that brings it to this many frames.
 const UNIT_ROWS: u64 = 10_000;
 
@@ -27,6 +29,7 @@ pub(super) struct Transition1x {
     /// Reactions of each unit.
     members: Vec<Vec<Reaction>>,
     without_split: usize,
+    end_points: bool,
 }
 
 /// A group that is read.
@@ -56,7 +59,7 @@ impl Transition1x {
                 known: groups.into_iter().map(|g| g.0).collect(),
             });
         };
-        let (reactions, float) = reactions(data)?;
+        let (reactions, float) = reactions(data, options.end_points)?;
         let named = split_members(&file.path, &groups)?;
         if !named.is_empty() && named.values().all(BTreeSet::is_empty) {
             let problem = "its groups train, val and test are empty, or hold soft links of the new HDF5 style, which cannot be listed \
@@ -69,9 +72,15 @@ impl Transition1x {
         let (units, members) = cut(reactions, &file.path);
         let float = if options.narrow { FloatWidth::F32 } else { float };
         let mut header = description::header(Format::Transition1x, None);
-        header.choices.insert("end_points".to_owned(), "left out".to_owned());
+        let taken = if options.end_points { "kept" } else { "left out" };
+        header.choices.insert("end_points".to_owned(), taken.to_owned());
         let layout = description::layout(Format::Transition1x, float);
-        Ok(Self { description: Description { header, layout, units, splits }, members, without_split })
+        Ok(Self {
+            description: Description { header, layout, units, splits },
+            members,
+            without_split,
+            end_points: options.end_points,
+        })
     }
 }
 
@@ -81,7 +90,13 @@ impl Source for Transition1x {
     }
 
     fn read(&self, unit: usize, sink: &mut dyn Sink) -> Result<(), IngestError> {
-        self.members[unit].iter().try_for_each(|reaction| read_reaction(reaction, sink))
+        self.members[unit].iter().try_for_each(|reaction| {
+            read_frames(&reaction.group, &reaction.name, None, sink)?;
+            if self.end_points {
+                read_end_points(reaction, sink)?;
+            }
+            Ok(())
+        })
     }
 
     fn warnings(&self) -> Vec<String> {
@@ -94,12 +109,13 @@ impl Source for Transition1x {
     }
 }
 
-fn reactions(data: &Group) -> Result<(Vec<Reaction>, FloatWidth), IngestError> {
+fn reactions(data: &Group, end_points: bool) -> Result<(Vec<Reaction>, FloatWidth), IngestError> {
     let (mut all, mut float) = (Vec::new(), FloatWidth::F32);
     for (formula, group) in data.groups()? {
         for (name, group) in group.groups()? {
             let [energy, positions] = group.require([ENERGY, "positions"])?;
-            let rows = energy.shape()?.first().copied().unwrap_or(0) as u64;
+            let frames = energy.shape()?.first().copied().unwrap_or(0) as u64;
+            let rows = frames + if end_points { END_POINTS.len() as u64 } else { 0 };
             if !positions.is_f32()? {
                 float = FloatWidth::F64;
             }
@@ -178,11 +194,29 @@ fn cut(reactions: Vec<Reaction>, path: &Path) -> (Vec<Unit>, Vec<Vec<Reaction>>)
     (units, members)
 }
 
-fn read_reaction(reaction: &Reaction, sink: &mut dyn Sink) -> Result<(), IngestError> {
+fn read_end_points(reaction: &Reaction, sink: &mut dyn Sink) -> Result<(), IngestError> {
+    let groups = reaction.group.groups()?;
+    for end_point in END_POINTS {
+        // A reaction without one of them is no fault.
+        if let Some((_, group)) = groups.iter().find(|(name, _)| name == end_point) {
+            read_frames(group, &reaction.name, Some(end_point), sink)?;
+        }
+    }
+    Ok(())
+}
+
+/// The frames of a group, named by their number or as the end point that they are.
+fn read_frames(
+    group: &Group,
+    reaction: &str,
+    end_point: Option<&str>,
+    sink: &mut dyn Sink,
+) -> Result<(), IngestError> {
     let [numbers, positions, energies, forces] =
-        reaction.group.require(["atomic_numbers", "positions", ENERGY, FORCES])?;
+        group.require(["atomic_numbers", "positions", ENERGY, FORCES])?;
     let atomic_numbers = numbers.atomic_numbers()?;
-    let (rows, width) = (reaction.rows as usize, 3 * atomic_numbers.len());
+    let rows = energies.shape()?.first().copied().unwrap_or(0);
+    let width = 3 * atomic_numbers.len();
     for dataset in [&positions, &forces] {
         let found = dataset.shape()?;
         let expected = [rows, atomic_numbers.len(), 3];
@@ -197,8 +231,8 @@ fn read_reaction(reaction: &Reaction, sink: &mut dyn Sink) -> Result<(), IngestE
             energy: Some(energy),
             forces: Some(part(&forces, here.clone())),
             ..Structure::new(
-                format!("{}/{row}", reaction.name),
-                reaction.name.clone(),
+                end_point.map_or(format!("{reaction}/{row}"), |name| format!("{reaction}/{name}")),
+                reaction.to_owned(),
                 atomic_numbers.clone(),
                 part(&positions, here),
             )

@@ -159,6 +159,31 @@ fn a_split_is_added_without_touching_rows() {
     assert_eq!(described["manifest"]["splits"]["small-b"]["rows"], 5);
 }
 
+/// Given lists of formulas make splits; a name that is not there is told.
+#[test]
+fn a_split_is_made_of_a_list() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("ani1x").display().to_string();
+    let input = fixture("ani1x/ani1x-release.h5").display().to_string();
+    ok(&["convert", "--dataset", "ani1x", "--input", &input, "--output", &out, "--keep-small"]);
+    let (formula, id) = ("C1H4", "C1H4/3");
+    let (formulas, ids, wrong) =
+        (dir.path().join("formulas"), dir.path().join("ids"), dir.path().join("wrong"));
+    std::fs::write(&formulas, format!("# held out\n\n{formula}  # all of it\n")).unwrap();
+    std::fs::write(&ids, format!("{id}\n")).unwrap();
+    std::fs::write(&wrong, format!("{formula}\nUuo9\n")).unwrap();
+    let list = |name: &str, file: &Path| format!("{name}={}", file.display());
+    let said = ok(&["split", &out, "--list", &list("mine", &formulas), "--by", "group"]);
+    assert!(said.contains("made split mine: "), "{said}");
+    let said = ok(&["split", &out, "--list", &list("one", &ids)]);
+    assert!(said.contains("made split one: 1 row"), "{said}");
+    refused(
+        &["split", &out, "--list", &list("no", &wrong), "--by", "group"],
+        "has no group `Uuo9` (1 of the 2 listed are there)",
+    );
+    ok(&["verify", &out]);
+}
+
 #[test]
 fn a_flipped_byte_is_found() {
     let dir = tempfile::tempdir().unwrap();

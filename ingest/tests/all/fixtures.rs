@@ -112,6 +112,24 @@ fn transition1x_follows_hard_and_soft_links() {
     }
 }
 
+#[test]
+fn transition1x_has_end_points_when_asked() {
+    let truth = truth("transition1x");
+    let options = Options { end_points: true, ..Options::default() };
+    let source = source(Format::Transition1x, &[fixture("transition1x/transition1x.h5")], &options);
+    let all = read(source.as_ref());
+    for (name, want) in truth["reactions"].as_object().unwrap() {
+        let reaction = name.replace('/', "_");
+        let frames = all.structures.iter().filter(|s| s.group == reaction).count() as u64;
+        let ends = want["ends"].as_object().unwrap();
+        assert_eq!(frames, want["frames"].as_u64().unwrap() + ends.len() as u64, "{name}");
+        for (end, want) in ends {
+            let id = format!("{reaction}/{end}");
+            check(all.structures.iter().find(|s| s.id == id).unwrap(), want);
+        }
+    }
+}
+
 /// What truth.json says of slabs beside energy and forces.
 #[track_caller]
 pub(crate) fn check_slab(got: &Structure, want: &Json) {
