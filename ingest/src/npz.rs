@@ -49,8 +49,10 @@ pub enum NpzError {
 
 /// Longest text that is read.
 const LONGEST_TEXT: u64 = 1 << 12;
-/// Deflate shrinks by at most this factor.
-const MAX_DEFLATE_RATIO: u64 = 1032;
+/// Larger members that shrink by more than this are bombs, not measurements.
+const MAX_DEFLATE_RATIO: u64 = 100;
+/// Members up to this many bytes may shrink by more: constant arrays do.
+const SMALL: u64 = 16 << 20;
 
 /// An open archive.
 #[derive(Debug)]
@@ -94,7 +96,11 @@ impl Npz {
     /// When it does not exist or has no valid header.
     pub fn info(&mut self, name: &str) -> Result<MemberInfo, NpzError> {
         let mut file = self.member(name)?;
+        let size = file.size();
         let header = Header::read(name, &mut file)?;
+        if header.dtype().is_ok() {
+            header.bytes_of_values(name, size)?;
+        }
         Ok(MemberInfo { name: name.to_owned(), descr: header.descr, shape: header.shape })
     }
 
@@ -108,15 +114,11 @@ impl Npz {
         let wrong = |problem: String| NpzError::Member { name: name.to_owned(), problem };
         let header = Header::read(name, &mut file)?;
         let dtype = header.dtype().map_err(wrong)?;
-        let elements = header.shape.iter().try_fold(1u64, |n, &s| n.checked_mul(s as u64));
-        let bytes = elements.and_then(|n| n.checked_mul(dtype.size() as u64)).unwrap_or(u64::MAX);
-        if header.bytes.checked_add(bytes) != Some(size) {
-            let problem =
-                format!("shape {:?} of {} does not fit its {size} bytes", header.shape, header.descr);
-            return Err(wrong(problem));
-        }
-        if size > packed.saturating_mul(MAX_DEFLATE_RATIO).saturating_add(1024) {
-            return Err(wrong(format!("{packed} compressed bytes cannot hold the {size} it claims")));
+        let bytes = header.bytes_of_values(name, size)?;
+        if size > packed.saturating_mul(MAX_DEFLATE_RATIO).saturating_add(SMALL) {
+            return Err(wrong(format!(
+                "unpacks from {packed} to {size} bytes, more than {MAX_DEFLATE_RATIO} times as many"
+            )));
         }
         let mut data = Vec::with_capacity(bytes.min(1 << 24) as usize);
         // One byte more than expected would be a member that contradicts the archive's index.
@@ -186,6 +188,18 @@ struct Header {
 }
 
 impl Header {
+    /// Bytes that the values of a numeric member of `size` bytes take.
+    fn bytes_of_values(&self, name: &str, size: u64) -> Result<u64, NpzError> {
+        let wrong = |problem: String| NpzError::Member { name: name.to_owned(), problem };
+        let dtype = self.dtype().map_err(wrong)?;
+        let elements = self.shape.iter().try_fold(1u64, |n, &s| n.checked_mul(s as u64));
+        let bytes = elements.and_then(|n| n.checked_mul(dtype.size() as u64)).unwrap_or(u64::MAX);
+        if self.bytes.checked_add(bytes) == Some(size) {
+            return Ok(bytes);
+        }
+        Err(wrong(format!("shape {:?} of {} does not fit its {size} bytes", self.shape, self.descr)))
+    }
+
     fn read(name: &str, input: &mut impl Read) -> Result<Self, NpzError> {
         let wrong = |problem: &str| NpzError::Member { name: name.to_owned(), problem: problem.to_owned() };
         let mut start = [0; 8];

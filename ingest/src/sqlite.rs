@@ -334,6 +334,10 @@ fn record(payload: &[u8], rowid: i64) -> Option<Vec<Value>> {
     let mut body = payload.get(header_size..)?;
     let mut values = Vec::new();
     while !kinds.is_empty() {
+        // SQLite's own limit of columns.
+        if values.len() > 32_767 {
+            return None;
+        }
         let value = value(varint(&mut kinds)?, &mut body)?;
         values.push(if values.is_empty() && value == Value::Null { Value::Integer(rowid) } else { value });
     }

@@ -9,8 +9,8 @@ use crate::programs::{fixture, program_dir, root};
 /// What stands for a reader's own files.
 const STAND_INS: [(&str, &str); 4] = [
     ("/data/ani1x-release.h5", "demo/ani1x/ani1x-release.h5"),
-    ("/data/s2ef/200k/train", "oc20/s2ef_pyg2"),
-    ("/data/s2ef/val_id", "oc20/s2ef_pyg1"),
+    ("/data/s2ef/200k/train", "oc20/s2ef_pyg2/data.0000.lmdb"),
+    ("/data/s2ef/val_id", "oc20/s2ef_pyg2/data.0001.lmdb"),
     ("/data/rmd17/npz_data/rmd17_ethanol.npz", "demo/rmd17/npz_data/rmd17_ethanol.npz"),
 ];
 

@@ -57,6 +57,8 @@ struct GatedLinear : Function<GatedLinear> {
     if (activated && !at::GradMode::is_enabled() && quick(rows)) {
       gated = at::empty_like(gate);
       const Tensor x = rows.contiguous();
+      TORCH_CHECK(x.sizes() == gate.sizes() && inner.sizes() == gate.sizes(), "gated_linear: shapes ", x.sizes(), " and ",
+                  gate.sizes());
       const float* xp = in(x);
       float *ip = out(inner), *gp = out(gate), *op = out(gated);
       at::parallel_for(0, x.numel(), GRAIN, [&](int64_t begin, int64_t end) {
@@ -94,6 +96,7 @@ struct GatedSum : Function<GatedSum> {
     if (!at::GradMode::is_enabled() && quick(m)) {
       dgate = at::empty_like(gate);
       const Tensor mc = m.contiguous();
+      TORCH_CHECK(mc.sizes() == gate.sizes() && g.sizes() == gate.sizes(), "gated_sum: shapes ", mc.sizes(), " and ", gate.sizes());
       const float *gp = in(g), *mp = in(mc);
       float *ap = out(gate), *bp = out(dgate);
       // gate <- g * m ... exchanged so that dgate ends as g * gate: the gradient of m.
@@ -136,6 +139,7 @@ struct Bilinear : Function<Bilinear> {
 // scale * loop(a, b) over all elements
 template <class Loop>
 Tensor combine(const Tensor& a, const Tensor& b, Loop loop) {
+  TORCH_CHECK(a.sizes() == b.sizes(), "shapes ", a.sizes(), " and ", b.sizes());
   const Tensor ac = a.contiguous(), bc = b.contiguous(), y = at::empty_like(ac);
   const float *ap = in(ac), *bp = in(bc);
   float* yp = out(y);
@@ -197,7 +201,8 @@ struct EdgeSum : Function<EdgeSum> {
     const float *ap = in(ac), *bp = in(bc);
     float* yp = out(y);
     const int64_t width = x.size(1);
-    const int64_t *s = source.const_data_ptr<int64_t>(), *t = target.const_data_ptr<int64_t>();
+    TORCH_CHECK(a.size(1) == width && b.size(1) == width, "edge_sum: widths ", width, ", ", a.size(1), ", ", b.size(1));
+    const int64_t *s = indices(source, x.size(0), a.size(0)), *t = indices(target, x.size(0), b.size(0));
     at::parallel_for(0, x.size(0), std::max<int64_t>(1, GRAIN / width), [&](int64_t begin, int64_t end) {
       for (int64_t e = begin; e < end; e++) {
         kernels().add_product(width, ap + s[e] * width, nullptr, yp + e * width);

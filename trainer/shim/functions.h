@@ -1,7 +1,7 @@
 // Differentiable operations that libtorch lacks, or keeps more in memory for than is needed.
 //
 // Each is built from a few others that are closed under differentiation (products, derivatives of the activation,
-// gather and scatter), so that derivatives of any order exist. What can be computed again cheaply is not kept.
+// gather and scatter), so that derivatives of any order exist (of the activation: up to the third). What can be computed again cheaply is not kept.
 #pragma once
 #include <ATen/ATen.h>
 

@@ -2,7 +2,6 @@
 // inline functions with external linkage: the linker would keep one copy of them, perhaps that of a newer processor.
 #include "kernels.h"
 
-#include <cmath>
 #include <cstring>
 
 namespace jmp {
@@ -22,9 +21,9 @@ inline float exponential(float x) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = p * r * r + r + 1.0f;
-  int32_t bits;
+  uint32_t bits;
   std::memcpy(&bits, &t, 4);
-  bits = (bits - 0x4B400000 + 127) << 23;
+  bits = (bits - 0x4B400000u + 127u) << 23;
   float power;
   std::memcpy(&power, &bits, 4);
   return p * power;
@@ -198,7 +197,7 @@ void adamw_of(int64_t n, const AdamWRule& r, float* __restrict p, const float* _
     if (limited) d = d < -r.limit ? -r.limit : (d > r.limit ? r.limit : d);
     const float first = m[i] + r.first * (d - m[i]);
     const float second = v[i] + r.second * (d * d - v[i]);
-    const float value = p[i] * r.decay - r.step * (first / (std::sqrt(second) * r.root + r.eps));
+    const float value = p[i] * r.decay - r.step * (first / (__builtin_sqrtf(second) * r.root + r.eps));
     m[i] = first;
     v[i] = second;
     p[i] = value;
@@ -207,7 +206,7 @@ void adamw_of(int64_t n, const AdamWRule& r, float* __restrict p, const float* _
 }
 
 void adamw(int64_t n, const AdamWRule& rule, float* p, const float* g, float* m, float* v, float* average) {
-  const bool limited = rule.limit > 0.0f;
+  const bool limited = rule.limit < __builtin_inff();
   if (average) return limited ? adamw_of<true, true>(n, rule, p, g, m, v, average) : adamw_of<true, false>(n, rule, p, g, m, v, average);
   return limited ? adamw_of<false, true>(n, rule, p, g, m, v, average) : adamw_of<false, false>(n, rule, p, g, m, v, average);
 }

@@ -13,7 +13,7 @@ struct AdamWRule {
   float root;           // 1 / sqrt(1 - beta_2^t)
   float eps;
   float gradient_scale; // what clipping multiplies the gradient by
-  float limit;          // clipping by value, or 0
+  float limit;          // clipping by value, or infinity
   float average;        // 1 - decay of the average; used if there is one
 };
 

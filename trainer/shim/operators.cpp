@@ -140,7 +140,8 @@ bool jmp_sum_of_squares(const void* tensor, double* sum) {
 void jmp_keep_memory() {
 #if defined(__GLIBC__)
   malloc_trim(0);
-  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  // Older C libraries take at most 32 MB.
+  if (!mallopt(M_MMAP_THRESHOLD, 1 << 30)) mallopt(M_MMAP_THRESHOLD, 32 << 20);
   mallopt(M_TRIM_THRESHOLD, 1 << 30);
 #endif
 }

@@ -40,13 +40,16 @@ Tensor activate(const Tensor& g, const Tensor& x, int64_t order, double scale, b
 
 // Products of many small matrices, any strides: libtorch's bmm spends most of its time between them.
 Tensor batched_values(const Tensor& a, const Tensor& b) {
-  RECORD_FUNCTION("jmp::batched", std::vector<c10::IValue>({a, b}));
   // Large matrices are libtorch's business.
   constexpr int64_t LARGE = 128 * 1024;
+  TORCH_CHECK(a.dim() == 3 && b.dim() == 3 && a.size(0) == b.size(0) && a.size(2) == b.size(1), "batched: shapes ",
+              a.sizes(), " and ", b.sizes());
   const int64_t count = a.size(0), m = a.size(1), k = a.size(2), n = b.size(2);
   if (!quick(a) || m * k > LARGE || k * n > LARGE || k == 0) return a.bmm(b);
+  RECORD_FUNCTION("jmp::batched", std::vector<c10::IValue>({a, b}));
   const Tensor c = at::empty({count, m, n}, a.options());
-  const float *ap = in(a), *bp = in(b);
+  // Any strides will do.
+  const float *ap = a.const_data_ptr<float>(), *bp = b.const_data_ptr<float>();
   float* cp = out(c);
   const auto as = a.strides(), bs = b.strides();
   at::parallel_for(0, count, std::max<int64_t>(1, 8 * GRAIN / std::max<int64_t>(m * k * n, 1)),
@@ -68,7 +71,8 @@ Tensor scatter_values(const Tensor& a, const Tensor& b, const Tensor& index, int
   const int64_t edges = a.size(0), width = edges ? ac.numel() / edges : 0;
   const float *ap = in(ac), *bp = bc.defined() ? in(bc) : nullptr;
   float* sp = out(sum);
-  const int64_t* to = index.const_data_ptr<int64_t>();
+  TORCH_CHECK(!b.defined() || b.sizes() == a.sizes(), "scatter: shapes ", a.sizes(), " and ", b.sizes());
+  const int64_t* to = indices(index, edges, rows);
   const int64_t grain = std::max<int64_t>(16, GRAIN / std::max<int64_t>(edges, 1));
   at::parallel_for(0, width, grain, [&](int64_t begin, int64_t end) {
     for (int64_t e = 0; e < edges; e++) {
@@ -77,6 +81,16 @@ Tensor scatter_values(const Tensor& a, const Tensor& b, const Tensor& index, int
     }
   });
   return sum;
+}
+
+const int64_t* indices(const Tensor& index, int64_t count, int64_t rows) {
+  TORCH_CHECK(index.scalar_type() == at::kLong && index.is_contiguous() && index.numel() == count, "an index of ",
+              index.sizes(), " for ", count, " rows");
+  const int64_t* at = index.const_data_ptr<int64_t>();
+  bool inside = true;
+  for (int64_t i = 0; i < count; i++) inside &= at[i] >= 0 && at[i] < rows;
+  TORCH_CHECK(inside, "an index beyond ", rows, " rows");
+  return at;
 }
 
 namespace {

@@ -20,8 +20,16 @@ constexpr int64_t GRAIN = 1 << 14;
 
 // Whether the loops of kernels.h serve; elsewhere libtorch's own operations do.
 inline bool quick(const Tensor& x) { return x.device().is_cpu() && x.scalar_type() == at::kFloat; }
-inline const float* in(const Tensor& x) { return x.const_data_ptr<float>(); }
-inline float* out(const Tensor& x) { return x.mutable_data_ptr<float>(); }
+inline const float* in(const Tensor& x) {
+  TORCH_CHECK(x.is_contiguous(), "a contiguous tensor is needed");
+  return x.const_data_ptr<float>();
+}
+inline float* out(const Tensor& x) {
+  TORCH_CHECK(x.is_contiguous(), "a contiguous tensor is needed");
+  return x.mutable_data_ptr<float>();
+}
+// `count` numbers in [0, rows).
+const int64_t* indices(const Tensor& index, int64_t count, int64_t rows);
 
 // Values only, nothing is recorded:
 // sigma^(order)(x) by libtorch's operations

@@ -12,8 +12,17 @@ const LARGEST: f64 = 16_777_216.0;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LossScale {
+    #[serde(deserialize_with = "in_range")]
     scale: f64,
     good_steps: u32,
+}
+
+fn in_range<'de, D: serde::Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    let scale = f64::deserialize(from)?;
+    if (1.0..=LARGEST).contains(&scale) {
+        return Ok(scale);
+    }
+    Err(serde::de::Error::custom(format!("loss scale {scale}: expected 1 to {LARGEST}")))
 }
 
 impl Default for LossScale {

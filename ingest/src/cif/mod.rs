@@ -366,7 +366,7 @@ fn counts(formula: &str) -> Option<Vec<u8>> {
         let digits = part.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(part.len());
         let (symbol, count) = part.split_at(digits);
         let count: usize = if count.is_empty() { 1 } else { count.parse().ok()? };
-        if atoms.len() + count > MAX_ATOMS {
+        if count > MAX_ATOMS - atoms.len() {
             return None;
         }
         atoms.extend(std::iter::repeat_n(atomic_number(0, symbol).ok()?, count));

@@ -60,6 +60,9 @@ impl<'r, 'a> UnitSink<'r, 'a> {
                 return self.reject(&id, fault.code(), &fault.to_string());
             }
             Err(ShardError::Graph { id, source }) => return self.reject(&id, "graph", &source.to_string()),
+            Err(error @ ShardError::FarNeighbor { .. }) => {
+                return self.reject(&structure.id, "far_neighbor", &error.to_string());
+            }
             Err(error) => return Err(error.into()),
         }
         self.unreported += 1;

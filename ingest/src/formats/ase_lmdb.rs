@@ -43,7 +43,7 @@ impl AseLmdb {
                 numbers.into_iter().map(|id| id as u64).collect()
             }
         };
-        let rows = next.saturating_sub(1).saturating_sub(deleted.range(1..next).count() as u64);
+        let rows = next.saturating_sub(1).saturating_sub(deleted.range(1..next.max(1)).count() as u64);
         if rows > file.reader.entries() {
             let problem = format!(
                 "`nextid` {next} speaks of {rows} rows, but the file has {} entries",

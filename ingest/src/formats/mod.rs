@@ -183,6 +183,7 @@ impl RelaxationFrames {
 
 /// Choices that a user may make; a format ignores those that are not its own.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::struct_excessive_bools, reason = "independent choices of different formats")]
 pub struct Options {
     /// What OC20's energies are.
     pub energy: EnergyKind,

@@ -215,7 +215,10 @@ fn read_frames(
     let [numbers, positions, energies, forces] =
         group.require(["atomic_numbers", "positions", ENERGY, FORCES])?;
     let atomic_numbers = numbers.atomic_numbers()?;
-    let rows = energies.shape()?.first().copied().unwrap_or(0);
+    let shape = energies.shape()?;
+    let [rows] = shape[..] else {
+        return Err(energies.malformed("one energy a frame", &format!("shape {shape:?}")));
+    };
     let width = 3 * atomic_numbers.len();
     for dataset in [&positions, &forces] {
         let found = dataset.shape()?;

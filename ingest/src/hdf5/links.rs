@@ -104,7 +104,7 @@ impl Links {
             }
         };
         let mut nodes = Vec::new();
-        self.leaves(tree, MAX_DEPTH, &mut nodes)?;
+        self.leaves(tree, MAX_DEPTH, &mut 0, &mut nodes)?;
         let mut links = Vec::new();
         for node in nodes {
             let head = self.read(node, 8)?;
@@ -162,12 +162,21 @@ impl Links {
     }
 
     /// Addresses of the symbol table nodes below a B-tree node.
-    fn leaves(&self, node: u64, depth: usize, found: &mut Vec<u64>) -> Result<(), IngestError> {
+    ///
+    /// `visits` counts nodes, since nodes that several point at are visited several times.
+    fn leaves(
+        &self,
+        node: u64,
+        depth: usize,
+        visits: &mut usize,
+        found: &mut Vec<u64>,
+    ) -> Result<(), IngestError> {
+        *visits += 1;
         let head = self.read(node, 24)?;
         if &head[..4] != b"TREE" || head[4] != 0 {
             return Err(self.damaged(node, "expected a B-tree node of a group"));
         }
-        if depth == 0 || found.len() > MAX_ITEMS {
+        if depth == 0 || found.len() > MAX_ITEMS || *visits > MAX_ITEMS {
             return Err(self.damaged(node, "the B-tree is too deep or too large"));
         }
         for i in 0..u64::from(u16::from_le_bytes([head[6], head[7]])) {
@@ -175,7 +184,9 @@ impl Links {
             let child = self.u64_at(node + 24 + 8 + 16 * i)?;
             match head[5] {
                 0 => found.push(child),
-                level if usize::from(level) < depth => self.leaves(child, usize::from(level), found)?,
+                level if usize::from(level) < depth => {
+                    self.leaves(child, usize::from(level), visits, found)?
+                }
                 _ => return Err(self.damaged(node, "the levels of the B-tree do not descend")),
             }
         }

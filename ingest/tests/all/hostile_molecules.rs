@@ -300,7 +300,7 @@ fn npz_of_trajectories() {
     let absurd = ("R", "<f8", "(9223372036854775807, 2, 3)", zeros(18));
     told(
         &[z.clone(), absurd, energies.clone()],
-        &["`R`: 9223372036854775807 frames are more than any file has"],
+        &["`R`: shape [9223372036854775807, 2, 3] of <f8 does not fit"],
     );
     // An object array that no one needs is passed over, as are strings.
     npz(

@@ -89,6 +89,9 @@ impl StepConfig {
             fs::read_to_string(&path).map_err(|source| ConfigError::Read { file: path.clone(), source })?;
         let invalid = |message: String| ConfigError::Invalid { file: path.clone(), note: "", message };
         let records: Vec<Record> = serde_json::from_str(&text).map_err(|e| invalid(e.to_string()))?;
+        if records.is_empty() {
+            return Err(invalid("no structures".to_owned()));
+        }
         let (mut batch, mut graphs) = (HostBatch::default(), Vec::new());
         for (index, record) in records.iter().enumerate() {
             let refused = |what: String| invalid(format!("structure \"{}\": {what}", record.id));
@@ -98,6 +101,9 @@ impl StepConfig {
                 return Err(refused(format!(
                     "{n} positions, {z} numbers and {t} tags; expected as many of each"
                 )));
+            }
+            if let Some(z) = record.numbers.iter().find(|z| !(1..=118).contains(*z)) {
+                return Err(refused(format!("atomic number {z}; known are 1 to 118")));
             }
             let geometry = Geometry {
                 positions: &record.positions,

@@ -70,7 +70,9 @@ impl ScaleFactor {
         if let Some(seen) = self.observed.borrow_mut().as_mut() {
             let rows = output.size()[0] as f64;
             if rows > 1.0 && reference.size()[0] > 1 {
-                let variance = |x: &Tensor| no_grad(|| x.var_dim(0, true, false).mean(Kind::Double));
+                let variance = |x: &Tensor| {
+                    no_grad(|| x.to_kind(Kind::Double).var_dim(0, true, false).mean(Kind::Double))
+                };
                 seen.output += variance(output).double_value(&[]) * rows;
                 seen.reference += variance(reference).double_value(&[]) * rows;
                 seen.samples += rows;

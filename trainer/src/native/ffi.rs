@@ -185,8 +185,8 @@ unsafe extern "C" fn run_segment(
     outputs: *mut *mut c_void,
     expected: usize,
 ) -> bool {
-    // Sound: `state` is the box below, alive until `release_segment`; libtorch runs one backward pass at a time and waits
-    // for it, so no two threads are in the segment at once. Inputs and outputs are arrays of the lengths told.
+    // Sound: `state` is the box below, alive until `release_segment`. The segment may hold what is not Sync; this crate, the
+    // only one that can make segments, runs one backward pass at a time and waits for it, and keeps outputs on its thread. Inputs and outputs are arrays of the lengths told.
     let segment = unsafe { &*state.cast::<Segment>() };
     let run = || {
         let inputs = unsafe { std::slice::from_raw_parts(inputs, count) };

@@ -1,4 +1,4 @@
-//! Functions of tensors with derivatives of any order. `σ(x) = silu(x) / 0.6`; shapes in the letters of
+//! Functions of tensors with derivatives of any order; the activation's end at the third. `σ(x) = silu(x) / 0.6`; shapes in the letters of
 //! [`crate::gemnet`].
 //!
 //! They keep less for the backward pass than the same expressions in tch: activations, gates and gated rows are computed
@@ -87,7 +87,7 @@ pub fn scatter(x: &Tensor, index: &Tensor, rows: i64) -> Tensor {
 /// backward pass, which adds to the gradients of all parameters that it uses. First derivatives only.
 ///
 /// `segment` must compute the same each time: no dropout.
-pub fn recomputed(
+pub(crate) fn recomputed(
     inputs: &[Tensor],
     outputs: usize,
     segment: impl Fn(&[Tensor]) -> Vec<Tensor> + 'static,

@@ -1,7 +1,7 @@
 //! Operations that tch lacks, in C++ on libtorch (`shim/`), behind safe functions.
 //!
 //! tch 0.26 has no custom autograd functions, no optimiser calls over all tensors and no operation counts. What the shim
-//! adds to the graph has derivatives of any order, works on every device and in every precision (quick loops for single
+//! adds to the graph has derivatives of any order (the activation up to the third, recomputed parts the first only), works on every device and in every precision (quick loops for single
 //! precision on a CPU, libtorch's own operations elsewhere), and is compared with plain tch operations by tests.
 
 mod ffi;
@@ -9,9 +9,10 @@ mod functions;
 mod optimizer;
 mod profile;
 
+pub(crate) use functions::recomputed;
 pub use functions::{
     activated_linear, activation, backward, batched, bilinear, edge_sum, gated_linear, gated_sum, gather,
-    half_sum, linear, recomputed, residual, scatter, symmetric_update,
+    half_sum, linear, residual, scatter, symmetric_update,
 };
 pub use optimizer::{AdamWFactors, AdamWStep, sum_of_squares};
 pub use profile::{Cost, Profile};

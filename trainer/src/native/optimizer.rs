@@ -40,7 +40,7 @@ impl AdamWStep {
             root: (1.0 / factors.correction) as f32,
             eps: factors.eps as f32,
             gradient_scale: factors.gradient_scale as f32,
-            limit: factors.limit.unwrap_or(0.0) as f32,
+            limit: factors.limit.unwrap_or(f64::INFINITY) as f32,
             average: factors.average as f32,
         })
     }
