@@ -185,7 +185,7 @@ impl Links {
             match head[5] {
                 0 => found.push(child),
                 level if usize::from(level) < depth => {
-                    self.leaves(child, usize::from(level), visits, found)?
+                    self.leaves(child, usize::from(level), visits, found)?;
                 }
                 _ => return Err(self.damaged(node, "the levels of the B-tree do not descend")),
             }
