@@ -39,6 +39,7 @@ Stopped by Ctrl-C or killed, a conversion keeps its finished units: repeat the c
 /// Arguments.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
+#[allow(clippy::struct_excessive_bools, reason = "switches of the command line")]
 pub(crate) struct Args {
     /// What the input is; an unknown name lists those that are known.
     #[arg(long, value_name = "NAME")]

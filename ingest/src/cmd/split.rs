@@ -98,7 +98,7 @@ impl List {
         let file = self.file.file_name().unwrap_or_default().to_string_lossy();
         let hash = blake3::hash(text.as_bytes()).to_hex();
         let algorithm = format!("the {} {what}s listed in {file} (BLAKE3 {hash})", names.len());
-        Ok(SplitDefinition::new(&self.name, &algorithm, None, rows).map_err(shards_error)?)
+        SplitDefinition::new(&self.name, &algorithm, None, rows).map_err(shards_error)
     }
 }
 
