@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use ingest::formats::{Format, Options};
 use shards::{FloatWidth, Structure};
 
+use crate::command_line::{ok, run, text};
 use crate::{read, source};
 
 /// The folder of the samples; `None`, said aloud, when there is none.
@@ -106,4 +107,55 @@ fn rmd17_parts() {
     let all = read(source(Format::Rmd17, &both, &Options::default()).as_ref()).structures;
     let ids: std::collections::BTreeSet<&String> = all.iter().map(|s| &s.id).collect();
     assert_eq!(ids.len(), 2000, "train and test share frames");
+}
+
+/// Pickles of sixteen records each decode whole; a collated batch, which names a class outside the table, is refused.
+#[test]
+fn pickles_decode_or_are_refused_by_name() {
+    let Some(dir) = samples() else { return };
+    let inspect = |name: &str| run(&["inspect", &dir.join(name).display().to_string()]);
+    for name in [
+        "ani1x/ani1x_pickle16_train.pkl",
+        "transition1x/trans1x_pickle16_train.pkl",
+        "oc22/oc22_pickle16_train.pkl",
+    ] {
+        let said = inspect(name);
+        assert!(said.status.success() && text(&said.stdout).contains("  16 items\n"), "{name}");
+    }
+    let refused = inspect("oc20/is2re_bs3.pt");
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("DynamicInheritanceGetter"), "{}", text(&refused.stderr));
+}
+
+/// The published reference of OC22 brings real total energies near zero; elements that it has no sound number for are absent.
+#[test]
+fn a_published_reference_fits_real_structures() {
+    let Some(samples) = samples() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("oc22");
+    let input = format!("train={}", samples.join("oc22/s2ef-total/train").display());
+    let reference = samples.join("linref/oc22_linfit_coeffs.npz").display().to_string();
+    let text = out.display().to_string();
+    ok(&[
+        "convert",
+        "--dataset",
+        "oc22",
+        "--input",
+        &input,
+        "--output",
+        &text,
+        "--linear-reference",
+        &reference,
+    ]);
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(out.join("manifest.json")).unwrap()).unwrap();
+    let energy = &manifest["splits"]["train"]["statistics"]["labels"]["energy"];
+    assert_eq!(energy["reference"]["given"], "oc22_linfit_coeffs.npz");
+    assert!(energy["reference"]["rank"].is_null());
+    assert_eq!(energy["reference"]["coefficients"].as_object().unwrap().len(), 59);
+    assert!(
+        energy["referenced"]["mean"].as_f64().unwrap().abs() < 30.0
+            && energy["mean"].as_f64().unwrap() < -200.0
+    );
+    ok(&["verify", &text]);
 }
