@@ -9,11 +9,12 @@ use shards::legacy_shuffle::LegacyRng;
 use shards::units::Constants;
 use shards::{FloatWidth, Floats, Structure};
 
+use super::hdf5_units::{Part, cut};
 use super::{Format, Options, description};
 use crate::error::{IngestError, input_error};
 use crate::hdf5::{Dataset, Group, Hdf5, Numbers};
 use crate::input::{Input, files};
-use crate::source::{Description, Members, Sink, Source, SplitPlan, Unit};
+use crate::source::{Description, Members, Sink, Source, SplitPlan};
 
 /// Fewest atoms of a formula that JMP uses.
 const MIN_ATOMS: usize = 4;
@@ -70,7 +71,7 @@ impl Ani1x {
                 if options.keep_small { "kept" } else { "left out" }.to_owned(),
             ),
         ]);
-        let (units, members) = cut(kept, &file.path);
+        let (units, members) = cut(kept, &file.path, UNIT_ROWS);
         let float = if options.narrow { FloatWidth::F32 } else { float };
         let layout = description::layout(Format::Ani1x, float);
         Ok(Self {
@@ -202,30 +203,14 @@ fn whole(name: &str, kept: &[Formula]) -> SplitPlan {
     }
 }
 
-fn cut(kept: Vec<Formula>, path: &std::path::Path) -> (Vec<Unit>, Vec<Vec<Formula>>) {
-    let (mut units, mut members) = (Vec::new(), Vec::new());
-    let mut open: Vec<Formula> = Vec::new();
-    let mut close = |open: &mut Vec<Formula>| {
-        if let (Some(first), Some(last)) = (open.first(), open.last()) {
-            units.push(Unit {
-                name: format!("{}..{}", first.name, last.name),
-                files: vec![path.to_path_buf()],
-                structures: open.iter().map(|f| f.rows).sum(),
-            });
-            members.push(std::mem::take(open));
-        }
-    };
-    let mut rows = 0;
-    for formula in kept {
-        rows += formula.rows;
-        open.push(formula);
-        if rows >= UNIT_ROWS {
-            close(&mut open);
-            rows = 0;
-        }
+impl Part for Formula {
+    fn name(&self) -> &str {
+        &self.name
     }
-    close(&mut open);
-    (units, members)
+
+    fn rows(&self) -> u64 {
+        self.rows
+    }
 }
 
 fn expect_shape(dataset: &Dataset, expected: &[usize]) -> Result<(), IngestError> {

@@ -9,6 +9,7 @@ mod ase_traj;
 mod description;
 mod extxyz;
 mod frame_record;
+mod hdf5_units;
 mod joined;
 mod labels;
 mod matbench;

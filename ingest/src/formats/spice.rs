@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use shards::units::Constants;
 use shards::{FloatWidth, Floats, Structure, Target};
 
+use super::hdf5_units::{Part, cut};
 use super::{Format, Options, description, spice_splits};
 use crate::error::{IngestError, input_error};
 use crate::hdf5::{Dataset, Group, Hdf5, Numbers};
 use crate::input::{Input, files};
-use crate::source::{Description, Sink, Source, Unit};
+use crate::source::{Description, Sink, Source};
 
 /// A unit is closed by the group that brings it to this many conformers.
 const UNIT_ROWS: u64 = 10_000;
@@ -78,7 +79,7 @@ impl Spice {
             Some(name) => vec![spice_splits::whole(name, &kept)],
             None => spice_splits::all(&kept, options.seed),
         };
-        let (units, members) = cut(kept, &file.path);
+        let (units, members) = cut(kept, &file.path, UNIT_ROWS);
         Ok(Self {
             description: Description { header: header(options), layout, units, splits },
             members,
@@ -191,30 +192,14 @@ fn all_f32(molecules: &[Molecule]) -> Result<bool, IngestError> {
     Ok(positions.is_f32()? && gradients.is_f32()?)
 }
 
-fn cut(kept: Vec<Molecule>, path: &std::path::Path) -> (Vec<Unit>, Vec<Vec<Molecule>>) {
-    let (mut units, mut members) = (Vec::new(), Vec::new());
-    let mut open: Vec<Molecule> = Vec::new();
-    let mut close = |open: &mut Vec<Molecule>| {
-        if let (Some(first), Some(last)) = (open.first(), open.last()) {
-            units.push(Unit {
-                name: format!("{}..{}", first.name, last.name),
-                files: vec![path.to_path_buf()],
-                structures: open.iter().map(|m| m.rows).sum(),
-            });
-            members.push(std::mem::take(open));
-        }
-    };
-    let mut rows = 0;
-    for molecule in kept {
-        rows += molecule.rows;
-        open.push(molecule);
-        if rows >= UNIT_ROWS {
-            close(&mut open);
-            rows = 0;
-        }
+impl Part for Molecule {
+    fn name(&self) -> &str {
+        &self.name
     }
-    close(&mut open);
-    (units, members)
+
+    fn rows(&self) -> u64 {
+        self.rows
+    }
 }
 
 /// Refuses a dataset of another shape, or that says another unit.

@@ -9,12 +9,13 @@ use std::path::Path;
 
 use shards::{FloatWidth, Floats, Structure};
 
+use super::hdf5_units::{Part, cut};
 use super::{Format, Options, description};
 use crate::error::{IngestError, input_error};
 use crate::hdf5::links::{Link, Links};
 use crate::hdf5::{Group, Hdf5, Numbers};
 use crate::input::{Input, files};
-use crate::source::{Description, Members, Sink, Source, SplitPlan, Unit};
+use crate::source::{Description, Members, Sink, Source, SplitPlan};
 
 const ENERGY: &str = "wB97x_6-31G(d).energy";
 const FORCES: &str = "wB97x_6-31G(d).forces";
@@ -69,7 +70,7 @@ impl Transition1x {
         let covered: BTreeSet<&String> = named.values().flatten().collect();
         let without_split = reactions.iter().filter(|r| !covered.contains(&r.name)).count();
         let splits = named.into_iter().map(split_plan).collect();
-        let (units, members) = cut(reactions, &file.path);
+        let (units, members) = cut(reactions, &file.path, UNIT_ROWS);
         let float = if options.narrow { FloatWidth::F32 } else { float };
         let mut header = description::header(Format::Transition1x, None);
         let taken = if options.end_points { "kept" } else { "left out" };
@@ -175,23 +176,14 @@ fn split_plan((name, groups): (String, BTreeSet<String>)) -> SplitPlan {
     SplitPlan { name, algorithm, seed: None, members: Members::Groups(groups) }
 }
 
-fn cut(reactions: Vec<Reaction>, path: &Path) -> (Vec<Unit>, Vec<Vec<Reaction>>) {
-    let (mut units, mut members) = (Vec::new(), Vec::new());
-    let mut open: Vec<Reaction> = Vec::new();
-    let count = reactions.len();
-    for (at, reaction) in reactions.into_iter().enumerate() {
-        open.push(reaction);
-        let rows: u64 = open.iter().map(|r| r.rows).sum();
-        if rows < UNIT_ROWS && at + 1 < count {
-            continue;
-        }
-        if let (Some(first), Some(last)) = (open.first(), open.last()) {
-            let name = format!("{}..{}", first.name, last.name);
-            units.push(Unit { name, files: vec![path.to_path_buf()], structures: rows });
-        }
-        members.push(std::mem::take(&mut open));
+impl Part for Reaction {
+    fn name(&self) -> &str {
+        &self.name
     }
-    (units, members)
+
+    fn rows(&self) -> u64 {
+        self.rows
+    }
 }
 
 fn read_end_points(reaction: &Reaction, sink: &mut dyn Sink) -> Result<(), IngestError> {
