@@ -130,6 +130,7 @@ fn steps(run: &Path) -> Vec<Value> {
         let fields = step.as_object_mut().unwrap();
         fields.remove("samples_per_second");
         fields.remove("waiting");
+        fields.remove("minutes");
     }
     steps
 }

@@ -43,6 +43,8 @@ pub struct StepRecord {
     pub epoch: f64,
     /// Structures consumed.
     pub samples: u64,
+    /// Minutes since the run began, validations and checkpoints included, the time between sessions not.
+    pub minutes: f64,
     /// Loss of the step.
     pub loss: f64,
     /// L2 norm of the gradient before clipping.

@@ -81,6 +81,8 @@ struct ValidationRecord<'a> {
     step: u64,
     epoch: f64,
     samples: u64,
+    /// Minutes since the run began, this validation included.
+    minutes: f64,
     metric: f64,
     tasks: &'a BTreeMap<String, Errors>,
 }
@@ -180,6 +182,7 @@ impl<'a> Session<'a> {
             step: at.step,
             epoch: self.plan.epochs_at(at.samples),
             samples: at.samples,
+            minutes: self.minutes(),
             loss: report.loss,
             gradient_norm: report.gradient_norm,
             lr: report.lrs.iter().copied().fold(0.0, f64::max),
@@ -230,6 +233,7 @@ impl<'a> Session<'a> {
             step: at.step,
             epoch,
             samples: at.samples,
+            minutes: self.minutes(),
             metric,
             tasks: &tasks,
         };
