@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use shards::batch::HostBatch;
 use shards::targets::TargetTransform;
+use thiserror::Error;
 
-use crate::config::number::Count;
+use crate::config::number::{Count, Positive};
 use crate::config::{Config, RunKind};
 use crate::data::sequential;
 use crate::learner::predict;
@@ -24,14 +25,29 @@ pub struct Judgement {
     pub tasks: BTreeMap<String, Errors>,
 }
 
+/// Someone asked to stop before a validation was done.
+#[derive(Debug, Clone, Copy, Error)]
+#[error("interrupted")]
+pub struct Interrupted;
+
 /// Judges a network on the validation split of each task that has one; `None` if none has.
-pub fn validate(network: &Network, config: &Config, tasks: &[Task]) -> anyhow::Result<Option<Judgement>> {
+///
+/// # Errors
+/// Those of the data; [`Interrupted`] when `interrupted`, asked after each batch, says so.
+pub fn validate(
+    network: &Network,
+    config: &Config,
+    tasks: &[Task],
+    interrupted: impl Fn() -> bool,
+) -> anyhow::Result<Option<Judgement>> {
     let mut judged = BTreeMap::new();
     let mut metrics = Vec::new();
     for (index, task) in tasks.iter().enumerate() {
         let Some(split) = &task.val else { continue };
         let limit = config.validation.max_structures.map_or(u64::MAX, Count::get);
-        let errors = errors_on(network, config, (tasks, index), split, limit, |_, _| Ok(()))?;
+        let errors = errors_on(network, config, (tasks, index), split, limit, |_, _| {
+            if interrupted() { Err(Interrupted.into()) } else { Ok(()) }
+        })?;
         metrics.push(metric(config.kind, task, &errors));
         judged.insert(task.record.name.clone(), errors);
     }
@@ -50,7 +66,9 @@ pub fn errors_on(
 ) -> anyhow::Result<Errors> {
     let transforms: Vec<TargetTransform> = tasks.iter().map(|t| t.record.transform.clone()).collect();
     // Pre-training's validation looks at free atoms only, fine-tuning's at all.
-    let mut metrics = Metrics::new(&transforms, config.kind == RunKind::Pretrain);
+    let free_only = config.validation.free_atoms_only.unwrap_or(config.kind == RunKind::Pretrain);
+    let limits: Vec<_> = config.tasks.iter().map(|t| t.data.energy_within.map(Positive::get)).collect();
+    let mut metrics = Metrics::new(&transforms, free_only).telling_within(&limits);
     let mut seen = 0;
     for batch in sequential(config, &tasks[index], index, split)? {
         let batch = batch?;

@@ -1,5 +1,6 @@
 //! GemNet-OC on libtorch: pre-training, fine-tuning, evaluation, prediction (Shoghi et al., arXiv:2310.16802).
 
+pub mod ablation_table;
 pub mod batch;
 pub mod checkpoint;
 pub mod clip;
@@ -8,7 +9,9 @@ pub mod config;
 pub mod data;
 pub mod ema;
 pub mod evaluate;
+pub mod failure;
 pub mod gemnet;
+pub mod guard;
 pub mod heads;
 pub mod learner;
 pub mod loss;
@@ -18,15 +21,20 @@ pub mod native;
 pub mod network;
 pub mod optim;
 pub mod parameters;
+pub mod pcgrad;
 pub mod plan;
 pub mod plateau;
 pub mod prediction;
 pub mod predictions;
 pub mod progress;
+pub mod prometheus;
 pub mod published;
 pub mod run_dir;
 pub mod schedule;
 pub mod session;
 pub mod setup;
+pub mod signals;
 pub mod startup;
 pub mod task;
+pub mod tensorboard;
+pub mod watch;

@@ -121,7 +121,14 @@ fn resume(config: &Config, tasks: &[Task], learner: &mut Learner, run: &Path) ->
         .map_err(|e| CheckpointError::content(&path, e.to_string()))?;
     let cursor: Cursor = serde_json::from_value(info.cursor.clone())
         .map_err(|e| CheckpointError::content(&path, format!("cursor: {e}")))?;
-    Ok(Memory { cursor, best: info.best, stale_validations: info.stale_validations, minutes: info.minutes })
+    Ok(Memory {
+        cursor,
+        best: info.best,
+        stale_validations: info.stale_validations,
+        minutes: info.minutes,
+        skipped: info.skipped,
+        validation_due: info.validation_due,
+    })
 }
 
 fn changed_data(info: &Info, tasks: &[Task]) -> Vec<String> {

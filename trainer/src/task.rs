@@ -6,7 +6,7 @@ use shards::graph::GraphSpec;
 use shards::targets::TargetTransform;
 use shards::{Dataset, Manifest, ShardError};
 
-use crate::checkpoint::TaskRecord;
+use crate::checkpoint::{Margins, TaskRecord};
 use crate::config::number::Positive;
 use crate::config::sections::DatasetSection;
 use crate::config::{Config, ForceMode, TaskConfig};
@@ -49,6 +49,10 @@ impl Task {
             transform,
             energy_weight: config.energy_weight,
             force_weight,
+            margins: Margins {
+                energy: data.energy_margin.map_or(0.0, Positive::get),
+                forces: data.force_margin.map_or(0.0, Positive::get),
+            },
             graph: graph(data, manifest),
             split: data.train.clone(),
             manifest: manifest.hash.clone(),

@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -14,11 +13,9 @@ use crate::progress::{Mode, Progress, duration};
 use crate::run_dir::RunDir;
 use crate::session::{Ending, Outcome, Session};
 use crate::setup::{self, Notes, Start};
+use crate::signals::Signals;
 use crate::startup::{self, Summary};
 use crate::task::Task;
-
-/// Set by the first Ctrl-C or SIGTERM; the run then saves a checkpoint and stops.
-static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Arguments of `pretrain`.
 #[derive(Debug, Args)]
@@ -100,9 +97,9 @@ fn launch(
     };
     tell(&notes, learner.size(), mode, &mut run_dir, out)?;
     out.flush()?;
-    listen_for_signals()?;
+    let signals = Signals::listen().context("listening for signals")?;
     let progress = Progress::new(mode, plan.total_samples, Box::new(std::io::stdout()));
-    let session = Session::start((&config, &tasks, plan), learner, memory, run_dir, progress, &STOP)?;
+    let session = Session::start((&config, &tasks, plan), learner, memory, run_dir, progress, signals)?;
     let outcome = session.run()?;
     report(&outcome, kind, mode, out)?;
     Ok(if outcome.ending == Ending::Signal { FAILED } else { DONE })
@@ -170,14 +167,4 @@ fn report(outcome: &Outcome, kind: RunKind, mode: Mode, out: &mut dyn Write) -> 
             Ok(())
         }
     }
-}
-
-/// The first signal asks for a clean stop; the second ends the program at once.
-fn listen_for_signals() -> anyhow::Result<()> {
-    ctrlc::set_handler(|| {
-        if STOP.swap(true, Ordering::Relaxed) {
-            std::process::exit(i32::from(FAILED));
-        }
-    })
-    .context("listening for signals")
 }

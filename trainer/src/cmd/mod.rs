@@ -1,5 +1,6 @@
 //! The commands of `jmp-train`.
 
+mod ablate;
 mod bench;
 mod evaluate;
 mod export;
@@ -7,6 +8,7 @@ mod fit_scales;
 mod import;
 mod launch;
 mod plan;
+mod replay;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -64,6 +66,14 @@ enum Command {
     ///
     /// Example: jmp-train plan configs/pretrain/small-cpu.toml
     Plan(plan::PlanArgs),
+    /// All rows of an ablation table: pre-trained, fine-tuned, evaluated, compared. Goes on where it was stopped.
+    ///
+    /// Example: jmp-train ablate configs/ablation --scale cpu --output runs/ablation
+    Ablate(ablate::AblateArgs),
+    /// A step that failed, once more: RUN/failures/step-N holds what it takes.
+    ///
+    /// Example: jmp-train replay runs/first/failures/step-00000012
+    Replay(replay::ReplayArgs),
     /// How fast the loader or the training step is, with a configuration's data and model.
     ///
     /// Example: jmp-train bench step configs/pretrain/small-cpu.toml --json
@@ -105,7 +115,18 @@ pub struct CheckpointArgs {
 impl Cli {
     /// Runs the command, with its results on `out`.
     pub fn run(&self, out: &mut dyn Write) -> ExitCode {
-        let done = match &self.command {
+        match self.execute(out) {
+            Ok(code) => ExitCode::from(code),
+            Err(error) => {
+                // Nothing is left to tell a closed standard error.
+                drop(writeln!(std::io::stderr(), "error: {error:#}"));
+                ExitCode::from(exit_code(&error))
+            }
+        }
+    }
+
+    fn execute(&self, out: &mut dyn Write) -> anyhow::Result<u8> {
+        match &self.command {
             Command::Pretrain(args) => args.run(out),
             Command::Finetune(args) => args.run(out),
             Command::Evaluate(args) => args.run(out),
@@ -113,15 +134,9 @@ impl Cli {
             Command::Export(args) => args.run(out),
             Command::FitScales(args) => args.run(out),
             Command::Plan(args) => args.run(out),
+            Command::Ablate(args) => args.run(out),
+            Command::Replay(args) => args.run(out),
             Command::Bench(args) => args.run(out),
-        };
-        match done {
-            Ok(code) => ExitCode::from(code),
-            Err(error) => {
-                // Nothing is left to tell a closed standard error.
-                drop(writeln!(std::io::stderr(), "error: {error:#}"));
-                ExitCode::from(exit_code(&error))
-            }
         }
     }
 }

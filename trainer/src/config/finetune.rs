@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::model::ModelSection;
 use super::number::NonNegative;
 use super::sections::{
-    CheckpointSection, DatasetSection, FinetuneSchedule, LossSection, OptimizerSection, RunSection,
+    CheckpointSection, DatasetSection, FinetuneSchedule, GuardSection, LossSection, OptimizerSection,
+    RunSection,
     SamplingSection, StopSection, ValidationSection,
 };
 use super::source::{ConfigError, Source};
@@ -31,6 +32,8 @@ pub(super) struct FinetuneFile {
     validation: ValidationSection,
     #[serde(default)]
     checkpoint: CheckpointSection,
+    #[serde(default)]
+    guard: GuardSection,
 }
 
 /// `[heads]`: what is predicted, and how.
@@ -54,6 +57,9 @@ impl FinetuneFile {
         super::check_tasks(std::slice::from_ref(&task), source)?;
         super::check_model(&self.model, [task.forces], source)?;
         super::check_run(&self.run, source)?;
+        if self.loss.pcgrad.is_some() {
+            return Err(source.conflict("loss.pcgrad", "nothing: one task has no conflicts", "a value"));
+        }
         super::check_temperature(self.sampling.temperature, source)?;
         let schedule = &self.schedule;
         if schedule.cosine_epochs > 0 && schedule.cosine_epochs <= schedule.warmup_epochs {
@@ -82,6 +88,7 @@ impl FinetuneFile {
             schedule: ScheduleConfig::Finetune(self.schedule, self.stop),
             validation: self.validation,
             checkpoint: self.checkpoint,
+            guard: self.guard,
         })
     }
 }

@@ -1,6 +1,8 @@
 //! Configuration: TOML as written → valid, once. A [`Config`] that exists needs no further checks of its own.
 
+pub mod ablation;
 mod difference;
+mod extends;
 mod finetune;
 pub mod model;
 pub mod number;
@@ -20,8 +22,8 @@ pub use step::StepConfig;
 
 use self::model::ModelSection;
 use self::sections::{
-    CheckpointSection, DatasetSection, FinetuneSchedule, LossSection, OptimizerSection, PretrainSchedule,
-    RunSection, SamplingSection, StopSection, ValidationSection,
+    CheckpointSection, DatasetSection, FinetuneSchedule, GuardSection, LossSection, OptimizerSection,
+    PretrainSchedule, RunSection, SamplingSection, StopSection, ValidationSection,
 };
 
 /// Which command a configuration is for.
@@ -102,6 +104,8 @@ pub struct Config {
     pub validation: ValidationSection,
     /// `[checkpoint]`.
     pub checkpoint: CheckpointSection,
+    /// `[guard]`.
+    pub guard: GuardSection,
     /// The whole configuration as TOML, overrides and defaults included: what a run directory keeps.
     pub text: String,
 }
@@ -184,8 +188,12 @@ fn check_model(
     Ok(())
 }
 
-/// The device must have a name that is understood.
+/// The device must have a name that is understood; metrics are shown to this machine alone.
 fn check_run(run: &RunSection, source: &Source) -> Result<(), ConfigError> {
+    if let Some(address) = run.prometheus.filter(|address| !address.ip().is_loopback()) {
+        let expected = "an address of this machine alone, such as \"127.0.0.1:9464\"";
+        return Err(source.conflict("run.prometheus", expected, &format!("\"{address}\"")));
+    }
     if crate::parameters::device(&run.device).is_some() {
         return Ok(());
     }

@@ -1,5 +1,6 @@
 //! The sections of a configuration, as they stand in the file. Every value is valid by its type.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,16 @@ pub struct RunSection {
     /// Threads of the tensor library; all cores when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<Count>,
+    /// Whether TensorBoard's event files are written beside `metrics.jsonl`.
+    #[serde(default = "yes")]
+    pub tensorboard: bool,
+    /// Where Prometheus may fetch the last step's figures: an address of this machine alone, `"127.0.0.1:9464"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prometheus: Option<SocketAddr>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn auto() -> String {
@@ -104,6 +115,15 @@ pub struct DatasetSection {
     /// Replaces the manifest's root mean square of force components, eV/Å.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub force_rms: Option<Positive>,
+    /// Threshold loss (eq. 2): errors of the energy below this, eV, cost nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub energy_margin: Option<Positive>,
+    /// Threshold loss: forces on an atom whose mean error by component is below this, eV/Å, cost nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub force_margin: Option<Positive>,
+    /// Validation also tells the share of energies closer than this, eV ("energy within threshold"; 0.02 for OC20, OC22).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub energy_within: Option<Positive>,
     /// Interaction cutoff, Å; the manifest's when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cutoff: Option<Positive>,
@@ -171,6 +191,19 @@ pub struct LossSection {
     pub reduction: Reduction,
     /// Whether atoms held fixed are left out of the force loss. The released configuration keeps them in.
     pub free_atoms_only: bool,
+    /// Projection of conflicting gradients (PCGrad, App. B.2) between these tasks; plain sum of the losses when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pcgrad: Option<SurgeryTasks>,
+}
+
+/// What counts as a task for PCGrad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SurgeryTasks {
+    /// Each label of each dataset, as the paper counts tasks (§4): twice as many backward passes as datasets.
+    Labels,
+    /// Each dataset.
+    Datasets,
 }
 
 /// How errors of forces are averaged over a batch (§4.1, "structure-wise loss reduction").
@@ -318,11 +351,14 @@ pub struct ValidationSection {
     /// Structures of each dataset at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_structures: Option<Count>,
+    /// Whether atoms held fixed are left out of the errors of forces; in pre-training yes, in fine-tuning no, when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub free_atoms_only: Option<bool>,
 }
 
 impl Default for ValidationSection {
     fn default() -> Self {
-        Self { every_steps: None, every_epochs: one(), batch_size: None, max_structures: None }
+        Self { every_steps: None, every_epochs: one(), batch_size: None, max_structures: None, free_atoms_only: None }
     }
 }
 
@@ -336,10 +372,40 @@ pub struct CheckpointSection {
     /// How many of the last are kept, beside the best.
     #[serde(default = "two")]
     pub keep: Count,
+    /// Whether a thread of its own writes them from a copy in memory; otherwise training waits.
+    #[serde(default = "yes")]
+    pub background: bool,
 }
 
 impl Default for CheckpointSection {
     fn default() -> Self {
-        Self { every_steps: None, keep: two() }
+        Self { every_steps: None, keep: two(), background: true }
     }
+}
+
+/// `[guard]`: what happens when a loss or gradient is NaN or infinite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GuardSection {
+    /// The answer; either way the batch is saved and its structures are named.
+    pub non_finite: NonFinite,
+    /// Steps of the whole run that may be skipped.
+    pub max_skips: Count,
+}
+
+impl Default for GuardSection {
+    fn default() -> Self {
+        Self { non_finite: NonFinite::Stop, max_skips: Count::known(10) }
+    }
+}
+
+/// The answer to a loss or gradient that is not a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NonFinite {
+    /// The run ends with an error.
+    #[default]
+    Stop,
+    /// The weights stay and the next batch comes.
+    Skip,
 }

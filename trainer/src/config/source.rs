@@ -8,6 +8,8 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 use toml::{Table, Value};
 
+use super::extends;
+
 /// Why a configuration cannot be used.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -25,7 +27,7 @@ pub enum ConfigError {
     Invalid {
         /// The file.
         file: PathBuf,
-        /// Whether `--set` took part.
+        /// Whether `extends` or `--set` took part.
         note: &'static str,
         /// Line, key and what is allowed, in the reader's words.
         message: String,
@@ -49,6 +51,14 @@ pub enum ConfigError {
         expected: String,
         /// What is there.
         found: String,
+    },
+    /// `extends` or `without` is not understood.
+    #[error("{}: {problem}", file.display())]
+    Extends {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        problem: String,
     },
     /// The file is of another kind than the command.
     #[error(
@@ -75,7 +85,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// Reads `file` and merges `key=value` overrides into it.
+    /// Reads `file` with what it extends, and merges `key=value` overrides into it.
     pub fn read(file: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
         let text = fs::read_to_string(file)
             .map_err(|source| ConfigError::Read { file: file.to_path_buf(), source })?;
@@ -85,16 +95,23 @@ impl Source {
     /// As [`Self::read`], from text that is already there.
     pub fn from_text(file: &Path, text: String, overrides: &[String]) -> Result<Self, ConfigError> {
         let plain = Self { file: file.to_path_buf(), text, note: "" };
-        if overrides.is_empty() {
+        let own: Table = plain.parse()?;
+        let extended = extends::resolve(file, &own)?;
+        if overrides.is_empty() && extended.is_none() {
             return Ok(plain);
         }
-        let mut table: Table = plain.parse()?;
+        let note = match (extended.is_some(), overrides.is_empty()) {
+            (true, true) => " (with what it extends)",
+            (true, false) => " (with what it extends and --set)",
+            (false, _) => " (with --set)",
+        };
+        let mut table = extended.unwrap_or(own);
         for text in overrides {
             apply(&mut table, text).map_err(|problem| ConfigError::Set { text: text.clone(), problem })?;
         }
         // Written out again so that the reader can show lines of what it refuses.
         let text = toml::to_string(&table).map_err(|e| plain.refused(e.to_string()))?;
-        Ok(Self { text, note: " (with --set)", ..plain })
+        Ok(Self { text, note, ..plain })
     }
 
     /// Reads the text as `T`.

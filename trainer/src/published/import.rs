@@ -10,7 +10,7 @@ use tch::{Device, Kind, Tensor, nn, no_grad};
 use super::names::{Group, first_name, reason_to_ignore};
 use super::sizes::EMBEDDINGS;
 use super::{GroupRow, Ignored, Layout, Report, Weights, WeightsFile, infer};
-use crate::checkpoint::{CheckpointError, Info, Origin, SCHEMA_VERSION, State, TaskRecord};
+use crate::checkpoint::{CheckpointError, Info, Margins, Origin, SCHEMA_VERSION, State, TaskRecord};
 use crate::config::model::{ModelSection, Preset};
 use crate::config::{ForceMode, RunKind};
 use crate::gemnet::{Backbone, Init};
@@ -286,6 +286,8 @@ fn info(report: &Report, layout: &Layout) -> Info {
         loss_scale: None,
         best: None,
         stale_validations: 0,
+        skipped: 0,
+        validation_due: false,
         model: report.model.clone(),
         tasks: report.tasks.iter().map(|name| task(name, forces)).collect(),
         config: String::new(),
@@ -304,6 +306,7 @@ fn task(name: &str, forces: ForceMode) -> TaskRecord {
         transform,
         energy_weight: 1.0,
         force_weight: 1.0,
+        margins: Margins::default(),
         graph: GraphSpec::new(12.0, 30),
         split: String::new(),
         manifest: String::new(),
