@@ -76,8 +76,7 @@ fn a_loss_that_is_not_finite_stops_the_run_and_is_reproduced() {
     let ended = ended.stopped(1, &["the run stopped", "step 1: the", "structures of the batch: ", "replay"]);
     let kept = dir.join("failures/step-00000001");
     assert!(ended.stderr.contains(&kept.display().to_string()), "{ended:#?}");
-    let told: Value =
-        serde_json::from_str(&train(&[&"replay", &kept, &"--json"]).ok().stdout).unwrap();
+    let told: Value = serde_json::from_str(&train(&[&"replay", &kept, &"--json"]).ok().stdout).unwrap();
     assert_eq!(told["reproduced"], true, "{told}");
     assert_eq!(told["step"], 1);
     let text = train(&[&"replay", &kept]).ok().stdout;
@@ -127,8 +126,17 @@ fn event_files_are_written_unless_they_are_not_wanted() {
     assert!(event_bytes(pretrained()) > 30 * 10 * 8);
     let (dir, setting) = run_dir("unwatched");
     let settings = ["schedule.max_steps=1", "run.tensorboard=false"];
-    train(&[&"pretrain", &"pretrain.toml", &"--set", &setting, &"--set", &settings[0], &"--set", &settings[1]])
-        .ok();
+    train(&[
+        &"pretrain",
+        &"pretrain.toml",
+        &"--set",
+        &setting,
+        &"--set",
+        &settings[0],
+        &"--set",
+        &settings[1],
+    ])
+    .ok();
     assert!(!dir.join("tensorboard").exists());
     train(&[&"pretrain", &"pretrain.toml", &"--set", &"run.prometheus=0.0.0.0:9464"])
         .refused(&["`run.prometheus`: expected an address of this machine alone"]);
@@ -185,6 +193,9 @@ fn an_ablation_is_run_compared_and_continued() {
     train(&[&"ablate", &folder, &"--scale", &"paper", &"--output", &output])
         .refused(&["a run that was begun with others"]);
     train(&[&"ablate", &folder, &"--scale", &"tiny", &"--output", &output]).refused(&["scales/tiny.toml"]);
-    train(&[&"ablate", &folder, &"--scale", &"small", &"--output", &output, &"--only", &"worse"])
-        .refused(&["--only", "base, better", "worse"]);
+    train(&[&"ablate", &folder, &"--scale", &"small", &"--output", &output, &"--only", &"worse"]).refused(&[
+        "--only",
+        "base, better",
+        "worse",
+    ]);
 }

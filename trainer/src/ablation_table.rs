@@ -133,7 +133,9 @@ mod tests {
         let (mean, count) = table.mean_improvement(&better).unwrap();
         assert!((mean - 7.5).abs() < 1e-12 && count == 2);
         assert_eq!(table.mean_improvement(&table.rows[0]), Some((0.0, 2)));
-        assert!(table.markdown().contains("| better | 7.50 | 8.00000 | 20.00 | 0.21000 | -5.00 | – | 2.50 |"));
+        assert!(
+            table.markdown().contains("| better | 7.50 | 8.00000 | 20.00 | 0.21000 | -5.00 | – | 2.50 |")
+        );
         assert_eq!(table.json()["rows"][1]["tasks"][0]["relative_improvement"], 20.0);
     }
 

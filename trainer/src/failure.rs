@@ -70,12 +70,18 @@ impl Failure {
         let text = fs::read(&file).map_err(CheckpointError::io("read", &file))?;
         let told = fs::read_to_string(dir.join(HASH_FILE)).unwrap_or_default();
         if blake3::hash(&text).to_hex().as_str() != told.trim() {
-            return Err(CheckpointError::content(&file, "its hash is not that of batch.blake3; it was changed or cut"));
+            return Err(CheckpointError::content(
+                &file,
+                "its hash is not that of batch.blake3; it was changed or cut",
+            ));
         }
         let failure: Self =
             serde_json::from_slice(&text).map_err(|e| CheckpointError::content(&file, e.to_string()))?;
         if failure.parts.iter().any(|part| part.batch.task.iter().any(|t| *t as usize >= info.tasks.len())) {
-            return Err(CheckpointError::content(&file, "a structure of a task that the model does not have"));
+            return Err(CheckpointError::content(
+                &file,
+                "a structure of a task that the model does not have",
+            ));
         }
         Ok((failure, info))
     }

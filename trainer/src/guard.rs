@@ -43,7 +43,8 @@ fn silence_expected_panics() {
     ONCE.call_once(|| {
         let tell = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            let expected = GUARDED.get() && info.payload_as_str().is_some_and(|m| allocation_failure(m).is_some());
+            let expected =
+                GUARDED.get() && info.payload_as_str().is_some_and(|m| allocation_failure(m).is_some());
             if !expected {
                 tell(info);
             }

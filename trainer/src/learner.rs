@@ -219,8 +219,7 @@ impl Learner {
             return native::backward(&(&terms.total * scale), self.parameters.tensors());
         };
         for (task, part) in terms.parts(surgery.tasks()).iter().enumerate() {
-            let gradients =
-                Tensor::f_run_backward(&[part * scale], self.parameters.tensors(), true, false)?;
+            let gradients = Tensor::f_run_backward(&[part * scale], self.parameters.tensors(), true, false)?;
             self.parameters.add_ordered(surgery.gradient(task), &gradients);
         }
         Ok(())
@@ -230,7 +229,8 @@ impl Learner {
     fn gather_gradient(&mut self) -> f64 {
         if let Some(surgery) = &mut self.surgery {
             for task in 0..surgery.len() {
-                self.parameters.divide_shared(surgery.gradient(task), |name| self.divisors.get(name).copied());
+                self.parameters
+                    .divide_shared(surgery.gradient(task), |name| self.divisors.get(name).copied());
             }
             let mut total = self.parameters.gradients().shallow_clone();
             surgery.combine(step_seed(self.seed, self.position.step, 0) as u64, &mut total);

@@ -83,7 +83,13 @@ impl Surgery {
         let mut products = vec![vec![0.0; count]; count];
         for i in 0..count {
             for j in 0..=i {
-                let sum: f64 = self.shared.iter().cloned().flat_map(chunks).map(|piece| self.product(i, j, &piece)).sum();
+                let sum: f64 = self
+                    .shared
+                    .iter()
+                    .cloned()
+                    .flat_map(chunks)
+                    .map(|piece| self.product(i, j, &piece))
+                    .sum();
                 products[i][j] = sum;
                 products[j][i] = sum;
             }

@@ -143,7 +143,12 @@ mod tests {
     #[test]
     fn the_last_values_are_served_and_nothing_else() {
         let exporter = Exporter::start("127.0.0.1:0".parse().unwrap()).unwrap();
-        let gauge = |name, task: Option<&str>, value| Gauge { name, help: "Help.", task: task.map(Into::into), value };
+        let gauge = |name, task: Option<&str>, value| Gauge {
+            name,
+            help: "Help.",
+            task: task.map(Into::into),
+            value,
+        };
         exporter.show(&[gauge("step", None, 3.0)]);
         exporter.show(&[
             gauge("step", None, 4.0),

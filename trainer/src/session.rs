@@ -20,8 +20,8 @@ use crate::signals::Signals;
 use crate::task::Task;
 use crate::watch::Watch;
 
-use outcome::{SkipRecord, ValidationRecord};
 pub use outcome::{Ending, Memory, Outcome, errors_text};
+use outcome::{SkipRecord, ValidationRecord};
 
 /// What came of a global batch.
 enum Learnt {
@@ -228,7 +228,11 @@ impl<'a> Session<'a> {
             match self.validate() {
                 Ok(improved) => {
                     self.memory.validation_due = false;
-                    return if improved || due || self.reason_to_stop().is_some() { self.save() } else { Ok(()) };
+                    return if improved || due || self.reason_to_stop().is_some() {
+                        self.save()
+                    } else {
+                        Ok(())
+                    };
                 }
                 Err(error) if error.is::<Interrupted>() => {
                     self.signals.take_save();

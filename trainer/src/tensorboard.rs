@@ -33,7 +33,8 @@ impl EventFile {
         fs::create_dir_all(folder)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         // TensorBoard reads the files of a folder in the order of their names.
-        let name = |n: u32| format!("events.out.tfevents.{:010}.{:09}.{n}.jmp", now.as_secs(), now.subsec_nanos());
+        let name =
+            |n: u32| format!("events.out.tfevents.{:010}.{:09}.{n}.jmp", now.as_secs(), now.subsec_nanos());
         let mut number = 0;
         let file = loop {
             match File::create_new(folder.join(name(number))) {

@@ -112,7 +112,11 @@ fn step_gauges(record: &StepRecord) -> Vec<Gauge> {
         gauge("loss", "Loss of the last step.", record.loss),
         gauge("gradient_norm", "L2 norm of the gradient before clipping.", record.gradient_norm),
         gauge("learning_rate", "Largest learning rate of the last step.", record.lr),
-        gauge("samples_per_second", "Structures a second since the session began.", record.samples_per_second),
+        gauge(
+            "samples_per_second",
+            "Structures a second since the session began.",
+            record.samples_per_second,
+        ),
         gauge("waiting_share", "Share of the session's time spent waiting for data.", record.waiting),
     ];
     for (task, loss) in &record.tasks {

@@ -28,7 +28,8 @@ fn fixed(atom: usize) -> bool {
 
 fn forces() -> (Vec<[f64; 3]>, Vec<[f64; 3]>) {
     let label = |i: usize| [0.1 * i as f64, -0.2, 0.05 * (i * i) as f64];
-    let error = |i: usize| [0.01 * i as f64, 0.02 * (i as f64 - 3.0), if i.is_multiple_of(2) { 0.04 } else { -0.01 }];
+    let error =
+        |i: usize| [0.01 * i as f64, 0.02 * (i as f64 - 3.0), if i.is_multiple_of(2) { 0.04 } else { -0.01 }];
     let labels: Vec<[f64; 3]> = (0..9).map(label).collect();
     let predicted = (0..9).map(|i| [0, 1, 2].map(|k| labels[i][k] + error(i)[k])).collect();
     (labels, predicted)

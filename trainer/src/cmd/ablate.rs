@@ -105,7 +105,11 @@ impl AblateArgs {
             return Ok((ScaleConfig::default(), PathBuf::new()));
         }
         let named = folder.join("scales").join(format!("{}.toml", self.scale));
-        let file = if named.is_file() || !Path::new(&self.scale).is_file() { named } else { PathBuf::from(&self.scale) };
+        let file = if named.is_file() || !Path::new(&self.scale).is_file() {
+            named
+        } else {
+            PathBuf::from(&self.scale)
+        };
         Ok((ScaleConfig::read(&file)?, file))
     }
 
@@ -114,7 +118,8 @@ impl AblateArgs {
         let dir = self.output.join(stem(&row.config));
         fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
         let pretraining = (row.config.clone(), RunKind::Pretrain, "pretrain".to_owned());
-        let tasks = plan.tasks.iter().map(|task| (task.config.clone(), RunKind::Finetune, stem(&task.config)));
+        let tasks =
+            plan.tasks.iter().map(|task| (task.config.clone(), RunKind::Finetune, stem(&task.config)));
         for (config, kind, name) in std::iter::once(pretraining).chain(tasks) {
             let text = plan.scale.applied(&plan.folder.join(config), kind, &dir.join(&name))?;
             let file = dir.join(format!("{name}.toml"));
@@ -129,7 +134,9 @@ impl AblateArgs {
                     }
                     .into());
                 }
-                Err(_) => fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?,
+                Err(_) => {
+                    fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?
+                }
             }
         }
         Ok(())
@@ -178,7 +185,8 @@ impl AblateArgs {
         let (run, config) = (dir.join(&name), dir.join(format!("{name}.toml")));
         let file = run.join(format!("evaluation-{}.json", task.split));
         if !file.is_file() {
-            let words = ["evaluate", &config.display().to_string(), "--checkpoint", &run.display().to_string()];
+            let words =
+                ["evaluate", &config.display().to_string(), "--checkpoint", &run.display().to_string()];
             let mut words: Vec<String> = words.map(str::to_owned).into();
             words.extend(["--split".into(), task.split.clone()]);
             // Its own text is not wanted here, what it leaves in the run's folder is.
@@ -210,7 +218,11 @@ impl AblateArgs {
 
     fn interrupted(&self, code: u8) -> anyhow::Result<u8> {
         // The run has said why.
-        drop(writeln!(std::io::stderr(), "stopped; the same command with --output {} goes on", self.output.display()));
+        drop(writeln!(
+            std::io::stderr(),
+            "stopped; the same command with --output {} goes on",
+            self.output.display()
+        ));
         Ok(code)
     }
 

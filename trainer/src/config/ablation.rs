@@ -127,11 +127,13 @@ impl ScaleConfig {
     pub fn tasks(&self, all: &[JudgingTask], file: &Path) -> Result<Vec<JudgingTask>, ConfigError> {
         let Some(wanted) = &self.tasks else { return Ok(all.to_vec()) };
         let find = |name: &String| {
-            all.iter().find(|task| stem(&task.config) == *name).cloned().ok_or_else(|| ConfigError::Conflict {
-                file: file.to_path_buf(),
-                key: "tasks".into(),
-                expected: all.iter().map(|task| stem(&task.config)).collect::<Vec<_>>().join(", "),
-                found: name.clone(),
+            all.iter().find(|task| stem(&task.config) == *name).cloned().ok_or_else(|| {
+                ConfigError::Conflict {
+                    file: file.to_path_buf(),
+                    key: "tasks".into(),
+                    expected: all.iter().map(|task| stem(&task.config)).collect::<Vec<_>>().join(", "),
+                    found: name.clone(),
+                }
             })
         };
         wanted.iter().map(find).collect()
@@ -148,7 +150,8 @@ impl ScaleConfig {
             RunKind::Finetune => &self.finetune,
         };
         merge(&mut table, overlay.clone(), Unmatched::Ignored);
-        let place: Table = [("dir".to_owned(), toml::Value::String(run.display().to_string()))].into_iter().collect();
+        let place: Table =
+            [("dir".to_owned(), toml::Value::String(run.display().to_string()))].into_iter().collect();
         let place: Table = [("run".to_owned(), toml::Value::Table(place))].into_iter().collect();
         merge(&mut table, place, Unmatched::Ignored);
         let text = toml::to_string(&table).map_err(|e| ConfigError::Invalid {

@@ -35,8 +35,9 @@ fn resolved(file: &Path, mut table: Table, left: usize) -> Result<Table, ConfigE
     let refused = |problem: String| ConfigError::Extends { file: file.to_path_buf(), problem };
     let without = match table.remove("without") {
         None => Vec::new(),
-        Some(list) => strings(&list)
-            .ok_or_else(|| refused("`without`: expected a list of keys such as [\"optimizer.ema\"]".into()))?,
+        Some(list) => strings(&list).ok_or_else(|| {
+            refused("`without`: expected a list of keys such as [\"optimizer.ema\"]".into())
+        })?,
     };
     let base = match table.remove("extends") {
         Some(Value::String(base)) => file.parent().unwrap_or(Path::new("")).join(base),
@@ -61,8 +62,7 @@ fn resolved(file: &Path, mut table: Table, left: usize) -> Result<Table, ConfigE
 }
 
 fn read(file: &PathBuf) -> Result<Table, ConfigError> {
-    let text =
-        fs::read_to_string(file).map_err(|source| ConfigError::Read { file: file.clone(), source })?;
+    let text = fs::read_to_string(file).map_err(|source| ConfigError::Read { file: file.clone(), source })?;
     toml::from_str(&text).map_err(|e| ConfigError::Invalid {
         file: file.clone(),
         note: "",

@@ -6,8 +6,7 @@ use super::model::ModelSection;
 use super::number::NonNegative;
 use super::sections::{
     CheckpointSection, DatasetSection, FinetuneSchedule, GuardSection, LossSection, OptimizerSection,
-    RunSection,
-    SamplingSection, StopSection, ValidationSection,
+    RunSection, SamplingSection, StopSection, ValidationSection,
 };
 use super::source::{ConfigError, Source};
 use super::{Config, ForceMode, RunKind, ScheduleConfig, TaskConfig};

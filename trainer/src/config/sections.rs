@@ -358,7 +358,13 @@ pub struct ValidationSection {
 
 impl Default for ValidationSection {
     fn default() -> Self {
-        Self { every_steps: None, every_epochs: one(), batch_size: None, max_structures: None, free_atoms_only: None }
+        Self {
+            every_steps: None,
+            every_epochs: one(),
+            batch_size: None,
+            max_structures: None,
+            free_atoms_only: None,
+        }
     }
 }
 
