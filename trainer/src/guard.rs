@@ -33,8 +33,9 @@ pub fn out_of_memory<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 fn allocation_failure(message: &str) -> Option<String> {
     let signs = ["can't allocate memory", "not enough memory", "out of memory"];
     let begin = signs.iter().filter_map(|sign| message.find(sign)).min()?;
-    let sentence = message[begin..].split(['\n', '"']).next().unwrap_or_default();
-    Some(sentence.trim_end_matches("\\n").to_owned())
+    // The panic shows the message as a debugger would, with line ends written out; what follows the first is the stack.
+    let line = message[begin..].split("\\n").next().unwrap_or_default();
+    Some(line.split(['\n', '"']).next().unwrap_or_default().to_owned())
 }
 
 /// The default hook would tell of a panic that is about to become an error.
