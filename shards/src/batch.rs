@@ -1,13 +1,29 @@
 //! A micro-batch in plain Rust: what a stream yields and what any trainer could take.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::ShardError;
 use crate::graph::{Geometry, GraphBatch, GraphSpec, NeighborList, StructureGraph};
 use crate::reader::RowView;
 use crate::stream::Cursor;
 use crate::targets::TargetTransform;
 
+/// Numbers of which some may be NaN, which JSON does not have.
+mod nan_as_null {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(values: &[f64], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(values.iter().map(|x| x.is_finite().then_some(x)))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<f64>, D::Error> {
+        let values: Vec<Option<f64>> = Deserialize::deserialize(from)?;
+        Ok(values.into_iter().map(|x| x.unwrap_or(f64::NAN)).collect())
+    }
+}
+
 /// A row of one of the stream's datasets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RowId {
     /// The dataset's place in the stream's list.
     pub dataset: u32,
@@ -18,7 +34,7 @@ pub struct RowId {
 /// Several structures with targets and graphs. `g` structures, `n` atoms.
 ///
 /// An absent label is a `false` in its mask; its slot then holds a 0 that no one reads.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct HostBatch {
     /// Where each structure lies, `[g]`.
     pub rows: Vec<RowId>,
@@ -38,12 +54,13 @@ pub struct HostBatch {
     pub tags: Vec<u8>,
     /// Atoms held in place by the calculation, `[n]`.
     pub fixed: Vec<bool>,
-    /// Normalised label, the energy or the scalar target that the transform names, `[g]`.
+    /// Normalised energy, `[g]`.
     pub energy: Vec<f64>,
-    /// Whether there is such a label, `[g]`.
+    /// Whether there is an energy, `[g]`.
     pub has_energy: Vec<bool>,
-    /// Σ references + mean in the label's unit: the label is this plus `std · energy`, `[g]`. NaN where an element has no
-    /// reference and the structure no label.
+    /// Σ references + mean, eV: the energy is this plus `std · energy`, `[g]`. NaN where an element has no reference
+    /// and the structure no energy.
+    #[serde(with = "nan_as_null")]
     pub energy_offset: Vec<f64>,
     /// Normalised forces, `[3n]`.
     pub forces: Vec<f64>,
@@ -94,17 +111,16 @@ impl HostBatch {
 
     fn push_energy(&mut self, row: &RowView, transform: &TargetTransform) -> Result<(), ShardError> {
         let offset = transform.offset(row.atomic_numbers);
-        let label = row.label(&transform.label);
-        let (energy, offset) = match label {
-            Some(label) => {
+        let (energy, offset) = match row.energy {
+            Some(energy) => {
                 let offset = offset?;
-                ((label - offset) / transform.std, offset)
+                ((energy - offset) / transform.std, offset)
             }
             None => (0.0, offset.unwrap_or(f64::NAN)),
         };
         self.energy.push(energy);
         self.energy_offset.push(offset);
-        self.has_energy.push(label.is_some());
+        self.has_energy.push(row.energy.is_some());
         Ok(())
     }
 }

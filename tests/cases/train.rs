@@ -79,18 +79,18 @@ schedule = { warmup_epochs = 1 }
 stop = { epochs = 1 }
 "#;
 
-fn train(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Ended {
+pub(super) fn train(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Ended {
     Running::start_in(workshop(), "jmp-train", arguments).wait()
 }
 
-fn run_dir(name: &str) -> (PathBuf, String) {
+pub(super) fn run_dir(name: &str) -> (PathBuf, String) {
     let dir = workshop().join("runs").join(name);
     let setting = format!("run.dir={}", dir.display());
     (dir, setting)
 }
 
 /// A finished pre-training run that several cases start from.
-fn pretrained() -> &'static Path {
+pub(super) fn pretrained() -> &'static Path {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     DIR.get_or_init(|| {
         let (dir, setting) = run_dir("uninterrupted");
@@ -122,7 +122,7 @@ fn finetuned() -> &'static Path {
 }
 
 /// The lines of metrics.jsonl about training, without what the clock decides.
-fn steps(run: &Path) -> Vec<Value> {
+pub(super) fn steps(run: &Path) -> Vec<Value> {
     let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let mut steps: Vec<Value> = lines.filter(|line| line["kind"] == "train").collect();
@@ -136,7 +136,7 @@ fn steps(run: &Path) -> Vec<Value> {
 }
 
 /// The tensors of a checkpoint, byte by byte.
-fn tensors(run: &Path, step: &str) -> Vec<(String, Vec<u8>)> {
+pub(super) fn tensors(run: &Path, step: &str) -> Vec<(String, Vec<u8>)> {
     let all = tree(&run.join("checkpoints").join(step)).into_iter();
     let found: Vec<_> = all.filter(|(name, _)| name.ends_with(".safetensors")).collect();
     assert!(

@@ -1,78 +1,29 @@
 //! The training step: one global batch in, better weights out.
 
+mod step;
+
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 use shards::batch::HostBatch;
-use thiserror::Error;
+use tch::Tensor;
 
 use crate::checkpoint::{Info, State, TaskRecord};
 use crate::clip::{Bound, Clip};
 use crate::config::sections::{LossSection, OptimizerSection, Precision};
 use crate::ema::Ema;
-use crate::loss::{Loss, LossCounts, TaskSums};
+use crate::guard;
+use crate::loss::{Loss, LossCounts, LossTerms, TaskSums, TaskWeights};
 use crate::loss_scale::LossScale;
 use crate::native;
 use crate::network::Network;
 use crate::optim::{AdamW, AdamWRule};
 use crate::parameters::{ParameterError, Parameters, norm};
+use crate::pcgrad::Surgery;
 use crate::prediction::HostPrediction;
 use crate::schedule::{Position, Schedule};
 
-/// Why a step could not be made.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum StepError {
-    /// Loss or gradient is NaN or infinite. The weights have not moved.
-    #[error("step {step}: the {what} is {value}; structures of the batch: {}", ids.join(", "))]
-    NonFinite {
-        /// Step that failed.
-        step: u64,
-        /// `loss` or `gradient's norm`.
-        what: &'static str,
-        /// Its value.
-        value: f64,
-        /// Ids of the structures in the batch.
-        ids: Vec<String>,
-    },
-    /// libtorch refused.
-    #[error("libtorch")]
-    Torch(#[from] tch::TchError),
-}
-
-/// What a step tells of itself.
-#[derive(Debug, Clone)]
-pub struct StepReport {
-    /// Where the run stood before the step.
-    pub at: Position,
-    /// The loss.
-    pub loss: f64,
-    /// Its parts by task.
-    pub tasks: TaskSums,
-    /// Total L2 norm of the gradient before clipping.
-    pub gradient_norm: f64,
-    /// Learning rate of each parameter group.
-    pub lrs: Vec<f64>,
-    /// Structures of the global batch.
-    pub structures: u64,
-    /// Whether the gradient overflowed in 16-bit floats, so that the weights did not move.
-    pub skipped: bool,
-    /// What took how long.
-    pub times: StepTimes,
-}
-
-/// Parts of a step, s; on a GPU the time to ask for the work, not to do it.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct StepTimes {
-    /// From host arrays to tensors.
-    pub batch: f64,
-    /// Predictions and loss.
-    pub forward: f64,
-    /// Gradients.
-    pub backward: f64,
-    /// Clipping, AdamW and the average.
-    pub optimizer: f64,
-}
+use step::{Clock, non_finite, step_seed, structures};
+pub use step::{StepError, StepReport, StepTimes};
 
 /// How a learner learns.
 #[derive(Debug, Clone, Copy)]
@@ -97,6 +48,7 @@ pub struct Learner {
     schedule: Schedule,
     loss: Loss,
     loss_scale: Option<LossScale>,
+    surgery: Option<Surgery>,
     clip: Clip,
     position: Position,
     seed: u64,
@@ -121,16 +73,12 @@ impl Learner {
             eps: optimizer.eps.get(),
             weight_decay: optimizer.weight_decay.get(),
         };
-        let weights = |of: fn(&TaskRecord) -> f64| tasks.iter().map(of).collect::<Vec<_>>();
-        let (energy, forces) = (weights(|t| t.energy_weight), weights(|t| t.force_weight));
-        let loss = Loss::new(rules.loss, &energy, &forces, parameters.values());
+        let weights: Vec<TaskWeights> = tasks.iter().map(TaskWeights::of).collect();
         let learner = Self {
             optimizer: AdamW::new(rule, &parameters),
             ema: optimizer.ema.map(|decay| Ema::new(decay.get(), &parameters)),
-            loss: match tasks.iter().find_map(TaskRecord::class_weight) {
-                Some(weight) => loss.of_classes(weight),
-                None => loss,
-            },
+            loss: Loss::new(rules.loss, &weights, parameters.values()),
+            surgery: rules.loss.pcgrad.map(|tasks_are| Surgery::new(tasks_are, tasks.len(), &parameters)),
             loss_scale: (rules.precision == Precision::F16).then(LossScale::default),
             clip: optimizer.clip,
             seed: rules.seed,
@@ -146,50 +94,166 @@ impl Learner {
 
     /// Learns from one global batch, given as micro-batches. The weights do not move on an error.
     pub fn step(&mut self, micro_batches: &[HostBatch]) -> Result<StepReport, StepError> {
+        self.step_unless(micro_batches, || false)
+    }
+
+    /// As [`Self::step`]; `interrupted` is asked before each micro-batch and ends the step if it says so.
+    pub fn step_unless(
+        &mut self,
+        micro_batches: &[HostBatch],
+        interrupted: impl Fn() -> bool,
+    ) -> Result<StepReport, StepError> {
         let at = self.position;
         let lrs = self.schedule.lrs(at);
-        // Dropout is a function of seed and step, so that a resumed run draws what the uninterrupted one drew.
-        tch::manual_seed(step_seed(self.seed, at.step));
+        let counts = self.counts(micro_batches);
+        let (mut times, mut clock) = (StepTimes::default(), Clock::start());
+        self.begin();
+        clock.lap(&mut times.optimizer);
+        let (mut loss, mut tasks) = (0.0, TaskSums::default());
+        for (number, host) in micro_batches.iter().enumerate() {
+            if interrupted() {
+                return Err(StepError::Interrupted);
+            }
+            let (part, sums) = self.learn(number, host, counts, (&mut times, &mut clock))?;
+            if !part.is_finite() {
+                return Err(non_finite(at.step, ("loss", part), micro_batches, Some(number)));
+            }
+            loss += part;
+            tasks.add(&sums);
+        }
+        let scale = self.loss_scale.map_or(1.0, LossScale::get);
+        let gradient_norm = self.gather_gradient() / scale;
+        let skipped = !gradient_norm.is_finite() && self.loss_scale.is_some_and(LossScale::can_shrink);
+        if skipped {
+            self.optimizer.skip();
+        } else if gradient_norm.is_finite() {
+            let bound = self.clip.bound(gradient_norm);
+            let bound = Bound { scale: bound.scale / scale, ..bound };
+            self.optimizer.step(&mut self.parameters, &lrs, bound, self.ema.as_ref())?;
+        } else {
+            let part = self.find_non_finite(micro_batches, counts)?;
+            return Err(non_finite(at.step, ("gradient's norm", gradient_norm), micro_batches, part));
+        }
+        self.loss_scale = self.loss_scale.map(|scale| scale.after(!skipped));
+        clock.lap(&mut times.optimizer);
 
+        let structures = structures(micro_batches);
+        self.position = Position { step: at.step + 1, samples: at.samples + structures };
+        Ok(StepReport { at, loss, tasks, gradient_norm, lrs, structures, skipped, times })
+    }
+
+    /// What the losses of a step are divided by.
+    pub fn counts(&self, micro_batches: &[HostBatch]) -> LossCounts {
         let mut counts = LossCounts::default();
         micro_batches.iter().for_each(|batch| counts.add(self.loss.counts(batch)));
-        let (mut times, mut clock) = (StepTimes::default(), Clock::start());
+        counts
+    }
+
+    /// Passes over a global batch that could not be learnt from.
+    pub fn pass_over(&mut self, micro_batches: &[HostBatch]) {
+        self.optimizer.skip();
+        let Position { step, samples } = self.position;
+        self.position = Position { step: step + 1, samples: samples + structures(micro_batches) };
+    }
+
+    /// Loss and gradient norm of micro-batch `number` of the step at `at` alone, for weights that were loaded before.
+    pub fn replay(
+        &mut self,
+        at: Position,
+        number: usize,
+        host: &HostBatch,
+        counts: LossCounts,
+    ) -> Result<(f64, f64), StepError> {
+        self.position = at;
+        self.begin();
+        let (loss, _) = self.learn(number, host, counts, (&mut StepTimes::default(), &mut Clock::start()))?;
+        Ok((loss, self.gather_gradient() / self.loss_scale.map_or(1.0, LossScale::get)))
+    }
+
+    /// The gradients by parameter, as the last pass left them.
+    pub fn gradients(&self) -> BTreeMap<String, Tensor> {
+        self.parameters.named(self.parameters.gradients())
+    }
+
+    fn begin(&mut self) {
         self.parameters.zero_gradients();
-        clock.lap(&mut times.optimizer);
-        let scale = self.loss_scale.map_or(1.0, LossScale::get);
-        let (mut loss, mut tasks) = (0.0, TaskSums::default());
-        for host in micro_batches {
+        if let Some(surgery) = &mut self.surgery {
+            surgery.clear();
+        }
+    }
+
+    /// Adds the gradient of one micro-batch; its share of the loss and the sums by task.
+    fn learn(
+        &mut self,
+        number: usize,
+        host: &HostBatch,
+        counts: LossCounts,
+        (times, clock): (&mut StepTimes, &mut Clock),
+    ) -> Result<(f64, TaskSums), StepError> {
+        let step = self.position.step;
+        // Dropout is a function of seed, step and micro-batch: a resumed run draws what the uninterrupted one drew, and a
+        // micro-batch draws the same wherever it is computed.
+        tch::manual_seed(step_seed(self.seed, step, number));
+        let pass = || -> Result<(f64, TaskSums), tch::TchError> {
             let batch = self.network.batch(host);
             clock.lap(&mut times.batch);
             let prediction = self.network.forward(&batch, true);
             let terms = self.loss.of(&prediction, &batch, &host.task, counts);
             drop(prediction);
             clock.lap(&mut times.forward);
-            // Of the parameters alone: gradient forces make positions leaves, too.
-            native::backward(&(&terms.total * scale), self.parameters.tensors())?;
-            loss += terms.total.double_value(&[]);
-            tasks.add(&terms.task_sums());
+            self.differentiate(&terms)?;
+            let told = (terms.total.double_value(&[]), terms.task_sums());
             clock.lap(&mut times.backward);
-        }
-        let finite = |what, value: f64| check_finite(at.step, what, value, micro_batches);
-        finite("loss", loss)?;
-        self.parameters.divide_shared(|name| self.divisors.get(name).copied());
-        let gradient_norm = norm(self.parameters.gradients()) / scale;
-        let skipped = !gradient_norm.is_finite() && self.loss_scale.is_some_and(LossScale::can_shrink);
-        if skipped {
-            self.optimizer.skip();
-        } else {
-            finite("gradient's norm", gradient_norm)?;
-            let bound = self.clip.bound(gradient_norm);
-            let bound = Bound { scale: bound.scale / scale, ..bound };
-            self.optimizer.step(&mut self.parameters, &lrs, bound, self.ema.as_ref())?;
-        }
-        self.loss_scale = self.loss_scale.map(|scale| scale.after(!skipped));
-        clock.lap(&mut times.optimizer);
+            Ok(told)
+        };
+        let done = guard::out_of_memory(pass);
+        let done = done.map_err(|told| StepError::OutOfMemory { step, sizes: guard::sizes(host), told })?;
+        Ok(done?)
+    }
 
-        let structures = micro_batches.iter().map(|b| b.structures() as u64).sum();
-        self.position = Position { step: at.step + 1, samples: at.samples + structures };
-        Ok(StepReport { at, loss, tasks, gradient_norm, lrs, structures, skipped, times })
+    /// Adds the gradient of a loss to the parameters', or to those of its tasks.
+    fn differentiate(&mut self, terms: &LossTerms) -> Result<(), tch::TchError> {
+        let scale = self.loss_scale.map_or(1.0, LossScale::get);
+        // Of the parameters alone: gradient forces make positions leaves, too.
+        let Some(surgery) = &mut self.surgery else {
+            return native::backward(&(&terms.total * scale), self.parameters.tensors());
+        };
+        for (task, part) in terms.parts(surgery.tasks()).iter().enumerate() {
+            let gradients = Tensor::f_run_backward(&[part * scale], self.parameters.tensors(), true, false)?;
+            self.parameters.add_ordered(surgery.gradient(task), &gradients);
+        }
+        Ok(())
+    }
+
+    /// Ends the passes of a step: divides what blocks share, settles conflicts of tasks. Returns the gradient's L2 norm.
+    fn gather_gradient(&mut self) -> f64 {
+        if let Some(surgery) = &mut self.surgery {
+            for task in 0..surgery.len() {
+                self.parameters
+                    .divide_shared(surgery.gradient(task), |name| self.divisors.get(name).copied());
+            }
+            let mut total = self.parameters.gradients().shallow_clone();
+            surgery.combine(step_seed(self.seed, self.position.step, 0) as u64, &mut total);
+        } else {
+            let gradients = self.parameters.gradients();
+            self.parameters.divide_shared(gradients, |name| self.divisors.get(name).copied());
+        }
+        norm(self.parameters.gradients())
+    }
+
+    /// The first micro-batch whose own gradient is not finite.
+    fn find_non_finite(
+        &mut self,
+        micro_batches: &[HostBatch],
+        counts: LossCounts,
+    ) -> Result<Option<usize>, StepError> {
+        for (number, host) in micro_batches.iter().enumerate() {
+            let (_, norm) = self.replay(self.position, number, host, counts)?;
+            if !norm.is_finite() {
+                return Ok(Some(number));
+            }
+        }
+        Ok(None)
     }
 
     /// Runs `work` on the network with the averaged weights, or the weights where no average is kept.
@@ -273,36 +337,4 @@ impl Learner {
 /// Predictions for a batch on the host, without anything left to differentiate.
 pub fn predict(network: &Network, host: &HostBatch) -> Result<HostPrediction, tch::TchError> {
     network.forward(&network.batch(host), false).to_host()
-}
-
-/// Adds the time between laps to parts of a step.
-struct Clock(Instant);
-
-impl Clock {
-    fn start() -> Self {
-        Self(Instant::now())
-    }
-
-    fn lap(&mut self, part: &mut f64) {
-        let now = Instant::now();
-        *part += (now - self.0).as_secs_f64();
-        self.0 = now;
-    }
-}
-
-fn check_finite(step: u64, what: &'static str, value: f64, batches: &[HostBatch]) -> Result<(), StepError> {
-    if value.is_finite() {
-        return Ok(());
-    }
-    let ids = batches.iter().flat_map(|b| b.ids.clone()).collect();
-    Err(StepError::NonFinite { step, what, value, ids })
-}
-
-/// SplitMix64 of seed and step: neighbouring steps get unrelated seeds.
-fn step_seed(seed: u64, step: u64) -> i64 {
-    let mut z =
-        seed.wrapping_mul(0xA076_1D64_78BD_642F).wrapping_add(step.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    (z ^ (z >> 31)) as i64
 }

@@ -1,4 +1,5 @@
-//! The joint loss of eq. 1: errors of energies and forces in normalised units, weighed by λ of their dataset.
+//! The joint loss of eq. 1: errors of energies and forces in normalised units, weighed by λ of their dataset; with
+//! margins the threshold loss of eq. 2.
 //!
 //! Sums are divided by the *global* batch's counts, which come from outside: any number of ranks and micro-batches then
 //! gives the gradient of one big batch.
@@ -7,7 +8,8 @@ use shards::batch::HostBatch;
 use tch::{Kind, Tensor};
 
 use crate::batch::Batch;
-use crate::config::sections::{LossSection, Reduction};
+use crate::checkpoint::TaskRecord;
+use crate::config::sections::{LossSection, Reduction, SurgeryTasks};
 use crate::prediction::Prediction;
 
 /// Added to each component of a force error inside the norm, as PyTorch's `pairwise_distance` does.
@@ -69,11 +71,38 @@ impl TaskSums {
     }
 }
 
+/// What the errors of one task cost.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TaskWeights {
+    /// λ_E.
+    pub energy: f64,
+    /// λ_F.
+    pub forces: f64,
+    /// Smallest error of an energy that costs something, in the task's normalised units; 0: every one does.
+    pub energy_margin: f64,
+    /// Smallest mean error of the components of a force that costs something, in normalised units.
+    pub force_margin: f64,
+}
+
+impl TaskWeights {
+    /// A task's λ, and its margins as they are after normalising: |error|·std ≥ margin is |error| ≥ margin/std.
+    pub fn of(task: &TaskRecord) -> Self {
+        Self {
+            energy: task.energy_weight,
+            forces: task.force_weight,
+            energy_margin: task.margins.energy / task.transform.std,
+            force_margin: task.margins.forces / task.transform.force_std,
+        }
+    }
+}
+
 /// A loss ready for its backward pass.
 #[derive(Debug)]
 pub struct LossTerms {
     /// Energy and force loss, a scalar.
     pub total: Tensor,
+    counts: LossCounts,
+    /// By task, these two with what is needed to differentiate them.
     energy: Tensor,
     energies: Tensor,
     forces: Tensor,
@@ -83,12 +112,22 @@ pub struct LossTerms {
 impl LossTerms {
     /// The parts by task, on the host.
     pub fn task_sums(&self) -> TaskSums {
-        let host = |t: &Tensor| Vec::<f64>::try_from(t.to_kind(Kind::Double)).unwrap_or_default();
+        let host = |t: &Tensor| Vec::<f64>::try_from(t.detach().to_kind(Kind::Double)).unwrap_or_default();
         TaskSums {
             energy: host(&self.energy),
             energies: host(&self.energies),
             forces: host(&self.forces),
             force_counts: host(&self.force_counts),
+        }
+    }
+
+    /// The total in parts, one for each task as `tasks` counts them: datasets, or their energies and then their forces.
+    pub fn parts(&self, tasks: SurgeryTasks) -> Vec<Tensor> {
+        let energy = &self.energy / self.counts.energies.max(1.0);
+        let forces = &self.forces / self.counts.forces.max(1.0);
+        match tasks {
+            SurgeryTasks::Datasets => (energy + forces).unbind(0),
+            SurgeryTasks::Labels => energy.unbind(0).into_iter().chain(forces.unbind(0)).collect(),
         }
     }
 }
@@ -99,29 +138,33 @@ pub struct Loss {
     rule: LossSection,
     energy_weights: Tensor,
     force_weights: Tensor,
+    margins: Option<Margins>,
     tasks: i64,
-    class_weight: Option<f64>,
+}
+
+/// Margins of each task, normalised, `[t]`.
+#[derive(Debug)]
+struct Margins {
+    energy: Tensor,
+    forces: Tensor,
 }
 
 impl Loss {
-    /// The loss for tasks with these λ_E and λ_F, for predictions like `example`.
-    pub fn new(rule: LossSection, energy_weights: &[f64], force_weights: &[f64], example: &Tensor) -> Self {
-        let place =
-            |weights: &[f64]| Tensor::from_slice(weights).to_device(example.device()).to_kind(example.kind());
+    /// The loss for these tasks, for predictions like `example`.
+    pub fn new(rule: LossSection, tasks: &[TaskWeights], example: &Tensor) -> Self {
+        let place = |of: fn(&TaskWeights) -> f64| {
+            let values: Vec<f64> = tasks.iter().map(of).collect();
+            Tensor::from_slice(&values).to_device(example.device()).to_kind(example.kind())
+        };
+        let has_margins = tasks.iter().any(|t| t.energy_margin > 0.0 || t.force_margin > 0.0);
         Self {
             rule,
-            energy_weights: place(energy_weights),
-            force_weights: place(force_weights),
-            tasks: energy_weights.len() as i64,
-            class_weight: None,
+            energy_weights: place(|t| t.energy),
+            force_weights: place(|t| t.forces),
+            margins: has_margins
+                .then(|| Margins { energy: place(|t| t.energy_margin), forces: place(|t| t.force_margin) }),
+            tasks: tasks.len() as i64,
         }
-    }
-
-    /// The same for labels that are classes, 0 or 1, and predictions that are logits: cross-entropies in place of errors,
-    /// those of class 1 times `weight`.
-    #[must_use]
-    pub fn of_classes(self, weight: f64) -> Self {
-        Self { class_weight: Some(weight), ..self }
     }
 
     /// What this batch adds to the counts of its step.
@@ -155,10 +198,11 @@ impl Loss {
         let total = energy.sum(kind) / counts.energies.max(1.0) + forces.sum(kind) / counts.forces.max(1.0);
         let by_task = |values: &Tensor| {
             let zeros = Tensor::zeros([self.tasks], (values.kind(), values.device()));
-            zeros.index_add(0, &task, &values.detach())
+            zeros.index_add(0, &task, values)
         };
         LossTerms {
             total,
+            counts,
             energy: by_task(&energy),
             energies: by_task(&has_energy),
             forces: by_task(&forces),
@@ -170,13 +214,13 @@ impl Loss {
     fn energy_errors(&self, prediction: &Prediction, batch: &Batch, task: &Tensor) -> (Tensor, Tensor) {
         let weight = self.energy_weights.index_select(0, task);
         let has = batch.labels.has_energy.shallow_clone();
-        let (output, label) = (&prediction.energy, &batch.labels.energy);
-        let error = match self.class_weight {
-            None => (output - label).abs(),
-            // −w·y·ln σ(x) − (1 − y)·ln(1 − σ(x))
-            Some(w) => label * w * (-output).softplus() + (1.0 - label) * output.softplus(),
-        };
-        (error * weight * &has, has)
+        let error = (&prediction.energy - &batch.labels.energy).abs();
+        let mut cost = weight * &has;
+        if let Some(margins) = &self.margins {
+            let matters = error.ge_tensor(&margins.energy.index_select(0, task));
+            cost *= matters.to_kind(cost.kind());
+        }
+        (error * cost, has)
     }
 
     /// λ_F·‖error‖, averaged or summed over the atoms of each structure, and what it counts for, each `[g]`.
@@ -189,10 +233,16 @@ impl Loss {
         if self.rule.free_atoms_only {
             taken *= &labels.free;
         }
-        let distance =
-            (forces - &labels.forces + DISTANCE_EPS).square().sum_dim_intlist(1, false, kind).sqrt();
-        let sums = zeros.index_add(0, &batch.structure, &(distance * &taken)) * weight;
+        let error = forces - &labels.forces;
+        // Atoms within the margin cost nothing, but the mean is over them too.
         let atoms = zeros.index_add(0, &batch.structure, &taken);
+        if let Some(margins) = &self.margins {
+            let margin = margins.forces.index_select(0, task).index_select(0, &batch.structure);
+            let matters = error.detach().abs().mean_dim(1, false, kind).ge_tensor(&margin);
+            taken *= matters.to_kind(kind);
+        }
+        let distance = (error + DISTANCE_EPS).square().sum_dim_intlist(1, false, kind).sqrt();
+        let sums = zeros.index_add(0, &batch.structure, &(distance * taken)) * weight;
         match self.rule.reduction {
             Reduction::Structure => (sums / atoms.clamp_min(1.0), labels.has_forces.shallow_clone()),
             Reduction::Atom => (sums, atoms),

@@ -5,10 +5,6 @@ use shards::batch::HostBatch;
 use shards::targets::TargetTransform;
 
 use crate::prediction::HostPrediction;
-use crate::scalar::ScalarErrors;
-
-/// An energy within this of its label, eV, counts for "energy within threshold".
-const ENERGY_THRESHOLD: f64 = 0.02;
 
 /// Sums of errors over any number of batches of one task. Parts can be added up.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -17,6 +13,7 @@ pub struct ErrorSums {
     energy: f64,
     energy_per_atom: f64,
     within: u64,
+    limit: Option<f64>,
     components: u64,
     force: f64,
     atoms: u64,
@@ -25,9 +22,9 @@ pub struct ErrorSums {
 }
 
 /// Mean errors of one task. Absent where nothing was labelled.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Errors {
-    /// Structures with an energy or the property.
+    /// Structures with an energy.
     pub structures: u64,
     /// Mean |error| of the total energy, eV.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,7 +32,7 @@ pub struct Errors {
     /// Mean |error| of the energy divided by the number of atoms, eV.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub energy_mae_per_atom: Option<f64>,
-    /// Share of energies within 0.02 eV.
+    /// Share of energies closer than the limit asked for ("energy within threshold").
     #[serde(skip_serializing_if = "Option::is_none")]
     pub energy_within: Option<f64>,
     /// Atoms whose forces were compared.
@@ -49,9 +46,6 @@ pub struct Errors {
     /// What `force_mae` would be for a model that always predicts zero, eV/Å.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub force_mae_of_zero: Option<f64>,
-    /// Of the property that is learnt in place of energies and forces.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scalar: Option<ScalarErrors>,
 }
 
 /// Errors of several tasks.
@@ -70,6 +64,15 @@ impl Metrics {
             transforms: transforms.to_vec(),
             free_atoms_only,
         }
+    }
+
+    /// Also tells, for the tasks that have a limit, eV, the share of energies closer than it.
+    #[must_use]
+    pub fn telling_within(mut self, limits: &[Option<f64>]) -> Self {
+        for (sums, limit) in self.sums.iter_mut().zip(limits) {
+            sums.limit = *limit;
+        }
+        self
     }
 
     /// Takes in the predictions for a batch.
@@ -99,13 +102,27 @@ impl Metrics {
     }
 }
 
+impl Errors {
+    /// The errors that are known, by the names they have in `metrics.jsonl`.
+    pub fn named(&self) -> Vec<(&'static str, f64)> {
+        let all = [
+            ("energy_mae", self.energy_mae),
+            ("energy_mae_per_atom", self.energy_mae_per_atom),
+            ("energy_within", self.energy_within),
+            ("force_mae", self.force_mae),
+            ("force_cosine", self.force_cosine),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+}
+
 impl ErrorSums {
     /// Takes in one energy, eV.
     pub fn add_energy(&mut self, error: f64, natoms: f64) {
         self.energies += 1;
         self.energy += error.abs();
         self.energy_per_atom += error.abs() / natoms;
-        self.within += u64::from(error.abs() < ENERGY_THRESHOLD);
+        self.within += u64::from(self.limit.is_some_and(|limit| error.abs() < limit));
     }
 
     /// Takes in the force on one atom, eV/Å.
@@ -129,12 +146,11 @@ impl ErrorSums {
             structures: self.energies,
             energy_mae: mean(self.energy, self.energies),
             energy_mae_per_atom: mean(self.energy_per_atom, self.energies),
-            energy_within: mean(self.within as f64, self.energies),
+            energy_within: self.limit.and_then(|_| mean(self.within as f64, self.energies)),
             atoms: self.atoms,
             force_mae: mean(self.force, self.components),
             force_cosine: mean(self.cosine, self.atoms),
             force_mae_of_zero: mean(self.zero_force, self.components),
-            scalar: None,
         }
     }
 }
@@ -158,12 +174,13 @@ mod tests {
 
     #[test]
     fn energies_are_totals() {
-        let mut sums = ErrorSums::default();
+        let mut sums = ErrorSums { limit: Some(0.02), ..ErrorSums::default() };
         sums.add_energy(-0.01, 2.0);
         sums.add_energy(0.5, 10.0);
         let errors = sums.mean();
         assert_eq!(errors.energy_mae, Some(0.255));
         assert_eq!(errors.energy_mae_per_atom, Some(0.0275));
         assert_eq!(errors.energy_within, Some(0.5));
+        assert_eq!(ErrorSums { limit: None, ..sums }.mean().energy_within, None);
     }
 }

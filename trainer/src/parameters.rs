@@ -151,14 +151,22 @@ impl Parameters {
         let _ = self.gradients.zero_();
     }
 
-    /// Divides the gradient of each tensor `divisor` knows: those shared by several blocks (SPEC: `grad_divisor`).
+    /// Divides in `gradients`, flat like [`Self::gradients`], those of each tensor that `divisor` knows: those shared by
+    /// several blocks (SPEC: `grad_divisor`).
     ///
     /// To be called once an optimiser step, after the last backward pass of an accumulation.
-    pub fn divide_shared(&mut self, divisor: impl Fn(&str) -> Option<f64>) {
+    pub fn divide_shared(&self, gradients: &Tensor, divisor: impl Fn(&str) -> Option<f64>) {
         for entry in &self.entries {
             if let Some(divisor) = divisor(&entry.name) {
-                let _ = slice(&self.gradients, &entry.range).g_div_scalar_(divisor);
+                let _ = slice(gradients, &entry.range).g_div_scalar_(divisor);
             }
+        }
+    }
+
+    /// Adds tensors in the order of [`Self::tensors`] to `flat`; undefined ones stand for zeros.
+    pub fn add_ordered(&self, flat: &Tensor, tensors: &[Tensor]) {
+        for (entry, tensor) in self.entries.iter().zip(tensors).filter(|(_, tensor)| tensor.defined()) {
+            let _ = no_grad(|| slice(flat, &entry.range).g_add_(&tensor.flatten(0, -1)));
         }
     }
 

@@ -1,91 +1,33 @@
 //! A run from its first step to its last: learn, tell, judge, keep, stop.
 
+mod outcome;
+
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::PathBuf;
 
-use anyhow::Context;
-use serde::Serialize;
-use shards::stream::Cursor;
-
-use crate::checkpoint::{Best, Info, SCHEMA_VERSION, Store};
-use crate::config::sections::StopSection;
+use crate::checkpoint::{Best, Info, SCHEMA_VERSION, Writer};
+use crate::config::sections::{NonFinite, StopSection};
 use crate::config::{Config, ScheduleConfig};
 use crate::data::{GlobalBatch, TrainingData};
-use crate::evaluate::{Judgement, validate};
-use crate::learner::{Learner, StepReport};
-use crate::metrics::Errors;
+use crate::evaluate::{Interrupted, Judgement, validate};
+use crate::failure::{Failure, Part};
+use crate::learner::{Learner, StepError, StepReport};
 use crate::plan::RunPlan;
 use crate::progress::{Meter, Progress, StepRecord, TaskLoss};
 use crate::run_dir::RunDir;
-use crate::scalar::ScalarErrors;
 use crate::schedule::Schedule;
+use crate::signals::Signals;
 use crate::task::Task;
+use crate::watch::Watch;
 
-/// Why a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Ending {
-    /// Its epochs are over.
-    Complete,
-    /// `schedule.max_steps` or `stop.max_steps` was reached.
-    MaxSteps,
-    /// No better validation for too long.
-    Patience,
-    /// Learning rates have become too small.
-    MinLr,
-    /// `stop.minutes` are over.
-    Minutes,
-    /// Someone asked it to stop.
-    Signal,
-}
+pub use outcome::{Ending, Memory, Outcome, errors_text};
+use outcome::{SkipRecord, ValidationRecord};
 
-/// What a run amounts to.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Outcome {
-    /// `finished`.
-    pub kind: &'static str,
-    /// Why it ended.
-    pub ending: Ending,
-    /// Optimiser steps done.
-    pub step: u64,
-    /// Structures consumed.
-    pub samples: u64,
-    /// Minutes of training over all restarts.
-    pub minutes: f64,
-    /// Structures a second of this session.
-    pub samples_per_second: f64,
-    /// Share of this session's time spent waiting for data.
-    pub waiting: f64,
-    /// The best validation.
-    pub best: Option<Best>,
-    /// Where the run lies.
-    pub run: String,
-}
-
-/// What a run remembers beside its learner.
-#[derive(Debug, Clone, Default)]
-pub struct Memory {
-    /// Where the stream goes on.
-    pub cursor: Cursor,
-    /// The best validation.
-    pub best: Option<Best>,
-    /// Validations since then.
-    pub stale_validations: u64,
-    /// Minutes of earlier sessions.
-    pub minutes: f64,
-}
-
-/// A validation as written to `metrics.jsonl`.
-#[derive(Debug, Serialize)]
-struct ValidationRecord<'a> {
-    kind: &'static str,
-    step: u64,
-    epoch: f64,
-    samples: u64,
-    /// Minutes since the run began, this validation included.
-    minutes: f64,
-    metric: f64,
-    tasks: &'a BTreeMap<String, Errors>,
+/// What came of a global batch.
+enum Learnt {
+    Step(StepReport),
+    /// It was passed over.
+    Nothing,
 }
 
 /// A running run.
@@ -97,11 +39,11 @@ pub struct Session<'a> {
     learner: Learner,
     data: TrainingData,
     run_dir: RunDir,
-    store: Store,
-    progress: Progress,
+    writer: Writer,
+    watch: Watch,
     memory: Memory,
     meter: Meter,
-    stop: &'static AtomicBool,
+    signals: &'static Signals,
     validated_at: Option<u64>,
 }
 
@@ -113,11 +55,11 @@ impl<'a> Session<'a> {
         memory: Memory,
         run_dir: RunDir,
         progress: Progress,
-        stop: &'static AtomicBool,
+        signals: &'static Signals,
     ) -> anyhow::Result<Self> {
         let data = TrainingData::open(config, tasks, plan.epochs, memory.cursor)?;
         let store = run_dir.checkpoints(config.checkpoint.keep.get())?;
-        let meter = Meter::start();
+        let watch = Watch::open(&config.run, run_dir.path(), learner.position().step, progress)?;
         Ok(Self {
             config,
             tasks,
@@ -125,11 +67,11 @@ impl<'a> Session<'a> {
             learner,
             data,
             run_dir,
-            store,
-            progress,
+            writer: Writer::new(store, config.checkpoint.background),
+            watch,
             memory,
-            meter,
-            stop,
+            meter: Meter::start(),
+            signals,
             validated_at: None,
         })
     }
@@ -141,25 +83,90 @@ impl<'a> Session<'a> {
             self.save()?;
         }
         let mut ending = self.reason_to_stop();
+        if self.memory.validation_due && ending.is_none() {
+            self.validate_and_save(false)?;
+            ending = self.reason_to_stop();
+        }
         while ending.is_none() {
             let Some(batch) = self.data.next().transpose()? else { break };
-            let report = self.learner.step(&batch.parts)?;
+            let Some(learnt) = self.learn(&batch)? else {
+                ending = Some(Ending::Signal);
+                self.save()?;
+                break;
+            };
             self.memory.cursor = batch.cursor;
-            self.tell(&report, &batch)?;
+            self.tell(&learnt, &batch)?;
             ending = self.reason_to_stop();
-            let improved = self.is_validation_due(&batch, ending) && self.validate()?;
-            ending = ending.or_else(|| self.reason_to_stop());
-            if improved || ending.is_some() || self.is_checkpoint_due(&batch) {
+            let due = ending.is_some() || self.is_checkpoint_due(&batch) || self.signals.take_save();
+            if self.is_validation_due(&batch, ending) {
+                self.validate_and_save(due)?;
+                ending = ending.or_else(|| self.reason_to_stop());
+            } else if due {
                 self.save()?;
             }
         }
-        self.progress.finish();
+        self.watch.finish();
+        let written = self.writer.wait()?;
+        self.log_checkpoints(&written)?;
         let outcome = self.outcome(ending.unwrap_or(Ending::Complete));
         self.run_dir.metric(&outcome)?;
         Ok(outcome)
     }
 
-    fn tell(&mut self, report: &StepReport, batch: &GlobalBatch) -> anyhow::Result<()> {
+    /// Learns from a global batch; `None` if the run is to stop before that was done.
+    fn learn(&mut self, batch: &GlobalBatch) -> anyhow::Result<Option<Learnt>> {
+        let signals = self.signals;
+        loop {
+            match self.learner.step_unless(&batch.parts, || signals.are_pending()) {
+                Ok(report) => return Ok(Some(Learnt::Step(report))),
+                Err(StepError::Interrupted) if signals.is_stop_asked() => return Ok(None),
+                Err(StepError::Interrupted) => {
+                    // Saved as it was before the step, which then begins again: the bits are the same.
+                    if signals.take_save() {
+                        self.save()?;
+                    }
+                }
+                Err(error @ StepError::NonFinite { .. }) => {
+                    return self.pass_over(error, batch).map(|()| Some(Learnt::Nothing));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Keeps a batch whose loss or gradient is not finite, and passes over it if that is allowed.
+    fn pass_over(&mut self, error: StepError, batch: &GlobalBatch) -> anyhow::Result<()> {
+        let StepError::NonFinite { part, .. } = &error else { return Err(error.into()) };
+        let numbers = part.map_or(0..batch.parts.len(), |part| part..part + 1);
+        let counts = self.learner.counts(&batch.parts);
+        let failure = Failure {
+            told: error.to_string(),
+            energies: counts.energies,
+            forces: counts.forces,
+            parts: numbers.map(|number| Part { number, batch: batch.parts[number].clone() }).collect(),
+        };
+        let dir = failure.write(self.run_dir.path(), self.info()?, self.learner.state())?;
+        let kept = format!("kept for `jmp-train replay {}`", dir.display());
+        let guard = &self.config.guard;
+        if guard.non_finite == NonFinite::Stop || self.memory.skipped >= guard.max_skips.get() {
+            let spent = match guard.non_finite {
+                NonFinite::Stop => String::new(),
+                NonFinite::Skip => format!("; guard.max_skips = {} are used up", guard.max_skips.get()),
+            };
+            return Err(anyhow::Error::new(error).context(format!("the run stopped{spent}; {kept}")));
+        }
+        self.memory.skipped += 1;
+        let step = self.learner.position().step;
+        self.learner.pass_over(&batch.parts);
+        let text = format!("step {step} skipped: {error}; {kept}");
+        self.watch.event(&text, &SkipRecord { kind: "skipped", step: step + 1, told: error.to_string() });
+        Ok(self.run_dir.log(&text)?)
+    }
+
+    fn tell(&mut self, learnt: &Learnt, batch: &GlobalBatch) -> anyhow::Result<()> {
+        let written = self.writer.poll()?;
+        self.log_checkpoints(&written)?;
+        let Learnt::Step(report) = learnt else { return Ok(()) };
         self.meter.count(report.structures, batch.waited);
         let at = self.learner.position();
         if let (true, Some(scale)) = (report.skipped, self.learner.loss_scale()) {
@@ -191,7 +198,7 @@ impl<'a> Session<'a> {
             samples_per_second: self.meter.rate(),
             waiting: self.meter.waiting(),
         };
-        self.progress.step(&record);
+        self.watch.step(&record)?;
         Ok(self.run_dir.metric(&record)?)
     }
 
@@ -212,11 +219,38 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Validates, and saves if the result is the best so far, `due` says so, or the run is to stop.
+    ///
+    /// A validation that a signal cuts short is remembered by the checkpoint and made when the run goes on.
+    fn validate_and_save(&mut self, due: bool) -> anyhow::Result<()> {
+        self.memory.validation_due = true;
+        loop {
+            match self.validate() {
+                Ok(improved) => {
+                    self.memory.validation_due = false;
+                    return if improved || due || self.reason_to_stop().is_some() {
+                        self.save()
+                    } else {
+                        Ok(())
+                    };
+                }
+                Err(error) if error.is::<Interrupted>() => {
+                    self.signals.take_save();
+                    self.save()?;
+                    if self.signals.is_stop_asked() {
+                        return Ok(());
+                    }
+                }
+                Err(error) => return Err(error.context("validation")),
+            }
+        }
+    }
+
     /// Judges the averaged weights on the validation splits; true if they are the best so far.
     fn validate(&mut self) -> anyhow::Result<bool> {
-        let (config, tasks) = (self.config, self.tasks);
+        let (config, tasks, signals) = (self.config, self.tasks, self.signals);
         let judged =
-            self.learner.evaluating(|network| validate(network, config, tasks)).context("validation")?;
+            self.learner.evaluating(|network| validate(network, config, tasks, || signals.are_pending()))?;
         let Some(Judgement { metric, tasks }) = judged else { return Ok(false) };
         let at = self.learner.position();
         self.validated_at = Some(at.step);
@@ -240,7 +274,7 @@ impl<'a> Session<'a> {
         };
         let mark = if improved { " (best)" } else { "" };
         let text = format!("step {} · validation {metric:.5}{mark} · {}", at.step, errors_text(&tasks));
-        self.progress.event(&text, &record);
+        self.watch.validation(&text, &record, (at.step, metric), &tasks)?;
         self.run_dir.log(&text)?;
         self.run_dir.metric(&record)?;
         Ok(improved)
@@ -248,7 +282,7 @@ impl<'a> Session<'a> {
 
     fn reason_to_stop(&self) -> Option<Ending> {
         let at = self.learner.position();
-        if self.stop.load(Ordering::Relaxed) {
+        if self.signals.is_stop_asked() {
             return Some(Ending::Signal);
         }
         if at.samples >= self.plan.total_samples {
@@ -271,8 +305,7 @@ impl<'a> Session<'a> {
             }
             Schedule::Pretrain(_) => false,
         };
-        let steps = stop.max_steps.is_some_and(|m| self.learner.position().step >= m.get());
-        [(steps, Ending::MaxSteps), (tired, Ending::Patience), (slow, Ending::MinLr), (late, Ending::Minutes)]
+        [(tired, Ending::Patience), (slow, Ending::MinLr), (late, Ending::Minutes)]
             .into_iter()
             .find_map(|(yes, ending)| yes.then_some(ending))
     }
@@ -282,7 +315,19 @@ impl<'a> Session<'a> {
     }
 
     fn save(&mut self) -> anyhow::Result<()> {
-        let info = Info {
+        let written = self.writer.save(self.info()?, &self.learner.state())?;
+        self.log_checkpoints(&written)
+    }
+
+    fn log_checkpoints(&mut self, written: &[PathBuf]) -> anyhow::Result<()> {
+        for path in written {
+            self.run_dir.log(&format!("checkpoint {}", path.display()))?;
+        }
+        Ok(())
+    }
+
+    fn info(&self) -> anyhow::Result<Info> {
+        Ok(Info {
             schema_version: SCHEMA_VERSION,
             kind: self.config.kind,
             position: self.learner.position(),
@@ -293,15 +338,14 @@ impl<'a> Session<'a> {
             loss_scale: self.learner.loss_scale(),
             best: self.memory.best.clone(),
             stale_validations: self.memory.stale_validations,
+            skipped: self.memory.skipped,
+            validation_due: self.memory.validation_due,
             model: self.config.model.clone(),
             tasks: self.tasks.iter().map(|t| t.record.clone()).collect(),
             config: self.config.text.clone(),
             origin: None,
             files: BTreeMap::new(),
-        };
-        let path = self.store.save(info, &self.learner.state())?;
-        self.run_dir.log(&format!("checkpoint {}", path.display()))?;
-        Ok(())
+        })
     }
 
     fn outcome(&self, ending: Ending) -> Outcome {
@@ -318,18 +362,4 @@ impl<'a> Session<'a> {
             run: self.run_dir.path().display().to_string(),
         }
     }
-}
-
-/// Errors of all tasks in meV and meV/Å, or the unit of the property.
-pub fn errors_text(tasks: &BTreeMap<String, Errors>) -> String {
-    let milli = |value: Option<f64>, unit: &str, name: &str| {
-        value.map(|v| format!("{name} {:.1} {unit}", 1e3 * v)).unwrap_or_default()
-    };
-    let text = |(name, e): (&String, &Errors)| {
-        let scalar = e.scalar.as_ref().map(ScalarErrors::text).unwrap_or_default();
-        let parts = [milli(e.energy_mae, "meV", "E"), milli(e.force_mae, "meV/Å", "F"), scalar];
-        let known: Vec<String> = parts.into_iter().filter(|p| !p.is_empty()).collect();
-        format!("{name}: {}", known.join(", "))
-    };
-    tasks.iter().map(text).collect::<Vec<_>>().join(" · ")
 }

@@ -1,6 +1,5 @@
 //! From a configuration to a learner: fresh weights, weights of a pre-trained model, or where a run was left.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::Context;
@@ -11,7 +10,7 @@ use tch::Device;
 
 use crate::checkpoint::{self, CheckpointError, Info, State, TaskRecord};
 use crate::config::model::ScaleFactors;
-use crate::config::{Config, ConfigError, ForceMode, StepConfig, differences};
+use crate::config::{Config, ForceMode, StepConfig, differences};
 use crate::data::stream_config;
 use crate::learner::{Learner, Rules};
 use crate::network::{HeadLayout, Network};
@@ -47,10 +46,7 @@ pub fn device(config: &Config) -> anyhow::Result<Device> {
 /// An empty network for the tasks of a configuration.
 pub fn network(config: &Config, device: Device) -> Network {
     let modes: Vec<ForceMode> = config.tasks.iter().map(|t| t.forces).collect();
-    let heads = match config.tasks.first().and_then(|task| task.scalar.as_ref()) {
-        Some(scalar) => HeadLayout::Scalar(scalar.pooling),
-        None => HeadLayout::of(config.kind, &modes),
-    };
+    let heads = HeadLayout::of(config.kind, &modes);
     Network::new(&config.model, heads, config.run.seed, config.run.precision, device)
 }
 
@@ -77,7 +73,6 @@ pub fn learner(
         Start::Pretrained(path) => notes.0.push(load_pretrained(&network, path)?),
         Start::Resume(_) => {}
     }
-    notes.0.extend(transfer(config, &network, start)?);
     let records: Vec<TaskRecord> = tasks.iter().map(|t| t.record.clone()).collect();
     let schedule = plan.schedule(config);
     let rules = Rules {
@@ -93,30 +88,6 @@ pub fn learner(
         notes.0.push(format!("resumed at step {}", learner.position().step));
     }
     Ok((learner, memory, notes))
-}
-
-/// Applies `[transfer]`.
-fn transfer(config: &Config, network: &Network, start: Start) -> Result<Vec<String>, ConfigError> {
-    let (rule, mut notes) = (&config.transfer, Vec::new());
-    if rule.reset_embedding && matches!(start, Start::Pretrained(_)) {
-        network.reset_embedding(config.run.seed);
-        notes.push("the atom embedding begins anew".to_owned());
-    }
-    let names: BTreeSet<String> = network.store().variables().into_keys().collect();
-    if let Some(pattern) = rule.idle(names.iter()) {
-        let example = names.iter().find(|name| name.ends_with(".weight")).cloned().unwrap_or_default();
-        return Err(ConfigError::Conflict {
-            file: config.run.dir.clone(),
-            key: "transfer.freeze".to_owned(),
-            expected: format!("names of tensors or their beginnings up to a dot, such as {example}"),
-            found: format!("\"{pattern}\", which none matches"),
-        });
-    }
-    if !rule.freeze.is_empty() {
-        let frozen = network.freeze(|name| rule.freezes(name));
-        notes.push(format!("{frozen} tensors frozen"));
-    }
-    Ok(notes)
 }
 
 fn load_pretrained(network: &Network, path: &Path) -> anyhow::Result<String> {
@@ -150,7 +121,14 @@ fn resume(config: &Config, tasks: &[Task], learner: &mut Learner, run: &Path) ->
         .map_err(|e| CheckpointError::content(&path, e.to_string()))?;
     let cursor: Cursor = serde_json::from_value(info.cursor.clone())
         .map_err(|e| CheckpointError::content(&path, format!("cursor: {e}")))?;
-    Ok(Memory { cursor, best: info.best, stale_validations: info.stale_validations, minutes: info.minutes })
+    Ok(Memory {
+        cursor,
+        best: info.best,
+        stale_validations: info.stale_validations,
+        minutes: info.minutes,
+        skipped: info.skipped,
+        validation_due: info.validation_due,
+    })
 }
 
 fn changed_data(info: &Info, tasks: &[Task]) -> Vec<String> {

@@ -17,6 +17,8 @@ pub struct DatasetRow {
     pub dataset: String,
     /// Structures of the training split.
     pub structures: u64,
+    /// Structures of the validation split, 0 without one.
+    pub validation: u64,
     /// Structures it contributes to an epoch.
     pub expanded: u64,
     /// Share of an epoch.
@@ -27,6 +29,8 @@ pub struct DatasetRow {
     pub force_weight: f64,
     /// Elements of the linear reference, 0 without one.
     pub reference_elements: usize,
+    /// Mean of energies after the reference, eV.
+    pub mean: f64,
     /// Scale of energies, eV.
     pub std: f64,
     /// Scale of forces, eV/Å.
@@ -64,11 +68,13 @@ impl Summary {
             DatasetRow {
                 dataset: record.name.clone(),
                 structures: task.structures,
+                validation: task.val_structures,
                 expanded: *expanded,
                 probability: *expanded as f64 / plan.epoch.structures.max(1) as f64,
                 energy_weight: record.energy_weight,
                 force_weight: record.force_weight,
                 reference_elements: transform.reference.as_ref().map_or(0, |r| r.coefficients.len()),
+                mean: transform.mean,
                 std: transform.std,
                 force_rms: transform.force_std,
                 cutoff: record.graph.cutoff,
@@ -91,8 +97,18 @@ impl Summary {
         let width = self.datasets.iter().map(|d| d.dataset.len()).max().unwrap_or(0).max(7);
         writeln!(
             out,
-            "{:width$}  {:>10}  {:>11}  {:>6}  {:>6}  {:>9}  {:>10}  {:>10}  {:>12}",
-            "dataset", "structures", "probability", "λ_E", "λ_F", "reference", "std eV", "RMS eV/Å", "graph"
+            "{:width$}  {:>10}  {:>10}  {:>11}  {:>6}  {:>6}  {:>9}  {:>10}  {:>10}  {:>10}  {:>12}",
+            "dataset",
+            "structures",
+            "validation",
+            "probability",
+            "λ_E",
+            "λ_F",
+            "reference",
+            "mean eV",
+            "std eV",
+            "RMS eV/Å",
+            "graph"
         )?;
         for d in &self.datasets {
             let reference = if d.reference_elements == 0 {
@@ -102,13 +118,15 @@ impl Summary {
             };
             writeln!(
                 out,
-                "{:width$}  {:>10}  {:>11.4}  {:>6.1}  {:>6.1}  {:>9}  {:>10.4}  {:>10.4}  {:>12}",
+                "{:width$}  {:>10}  {:>10}  {:>11.4}  {:>6.1}  {:>6.1}  {:>9}  {:>10.4}  {:>10.4}  {:>10.4}  {:>12}",
                 d.dataset,
                 d.structures,
+                d.validation,
                 d.probability,
                 d.energy_weight,
                 d.force_weight,
                 reference,
+                d.mean,
                 d.std,
                 d.force_rms,
                 format!("{} Å, {}", d.cutoff, d.neighbors)

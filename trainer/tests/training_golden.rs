@@ -18,12 +18,12 @@ use shards::batch::{HostBatch, RowId};
 use shards::graph::{Geometry, GraphBatch, GraphSpec, StructureGraph};
 use shards::targets::TargetTransform;
 use tch::{Device, Kind, Tensor};
-use trainer::checkpoint::TaskRecord;
+use trainer::checkpoint::{Margins, TaskRecord};
 use trainer::clip::Clip;
 use trainer::config::sections::{LossSection, Precision, Reduction};
 use trainer::config::{Config, ForceMode, Source};
 use trainer::learner::{Learner, Rules};
-use trainer::loss::{Loss, LossCounts};
+use trainer::loss::{Loss, LossCounts, TaskWeights};
 use trainer::network::{HeadLayout, Network};
 use trainer::parameters::{Parameters, norm};
 use trainer::schedule::{Schedule, WarmupCosine};
@@ -132,7 +132,6 @@ impl Golden {
             given: None,
         };
         TargetTransform {
-            label: "energy".into(),
             reference: Some(reference),
             mean: self.get("energy_mean")[task],
             std: self.get("energy_std")[task],
@@ -194,8 +193,12 @@ fn check_tensor(golden: &Golden, tensor: &Tensor, key: &str, tolerance: f64) {
 
 fn loss(golden: &Golden, reduction: Reduction, free_atoms_only: bool) -> Loss {
     let example = Tensor::zeros([1], (Kind::Double, Device::Cpu));
-    let rule = LossSection { reduction, free_atoms_only };
-    Loss::new(rule, golden.get("lambda_E"), golden.get("lambda_F"), &example)
+    let rule = LossSection { reduction, free_atoms_only, ..LossSection::default() };
+    let lambdas = golden.get("lambda_E").iter().zip(golden.get("lambda_F"));
+    let weights: Vec<TaskWeights> = lambdas
+        .map(|(&energy, &forces)| TaskWeights { energy, forces, energy_margin: 0.0, force_margin: 0.0 })
+        .collect();
+    Loss::new(rule, &weights, &example)
 }
 
 /// All losses of the file's row `row`.
@@ -251,7 +254,7 @@ fn gradients_are_divided_and_clipped_as_the_reference_does() {
     let named = |p: &Parameters| p.named(p.gradients());
     check_probes(&golden, &named(&parameters), "probe.grad.raw", 1e-10);
 
-    parameters.divide_shared(|name| golden.divisors.get(name).copied());
+    parameters.divide_shared(parameters.gradients(), |name| golden.divisors.get(name).copied());
     check_probes(&golden, &named(&parameters), "probe.grad.scaled", 1e-10);
 
     let before = norm(parameters.gradients());
@@ -267,9 +270,9 @@ fn learner(golden: &Golden) -> Learner {
         name: TASKS[task].to_owned(),
         forces: ForceMode::Direct,
         transform: golden.transform(task),
-        scalar: None,
         energy_weight: golden.get("lambda_E")[task],
         force_weight: golden.get("lambda_F")[task],
+        margins: Margins::default(),
         graph: GraphSpec::new(12.0, 30),
         split: "train".to_owned(),
         manifest: String::new(),

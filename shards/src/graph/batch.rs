@@ -1,10 +1,12 @@
 use std::borrow::Borrow;
 
+use serde::{Deserialize, Serialize};
+
 use super::triplets::back_edge;
 use super::{Edges, NONE, StructureGraph};
 
 /// A graph of several structures: flat edges by target, and the same edges as padded rows of equal width.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct BatchEdges {
     /// Source atom of each edge, `[e]`.
     pub source: Vec<i64>,
@@ -23,7 +25,7 @@ pub struct BatchEdges {
 }
 
 /// The main graph of a batch.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct MainEdges {
     /// Its edges; symmetric.
     pub edges: BatchEdges,
@@ -34,7 +36,7 @@ pub struct MainEdges {
 }
 
 /// The atom-atom graph of a batch; images of one neighbour share a *pair* (target atom, source atom).
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PairEdges {
     /// Source atom of each edge, `[e]`.
     pub source: Vec<i64>,
@@ -58,7 +60,7 @@ pub struct PairEdges {
 ///
 /// With `k` the main graph's width, every chain is a place in `[q, k, k]`: quadruplet edge, rank of `c→a` in the main
 /// row of `a`, rank of `d→b` in the main row of `b`.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct QuadrupletEdges {
     /// Its edges, after the tag filter.
     pub edges: BatchEdges,
@@ -79,7 +81,7 @@ pub struct QuadrupletEdges {
 }
 
 /// All index arrays that a forward pass reads; plain vectors with offsets of atoms and edges added.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct GraphBatch {
     /// Number of atoms of each structure, `[g]`.
     pub natoms: Vec<i64>,

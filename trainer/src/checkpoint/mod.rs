@@ -3,6 +3,7 @@
 //! `state.json` says what the run was and where it stood; it is the last file written, holds the hashes of the others, and
 //! the whole directory appears by one rename.
 
+mod background;
 pub mod safetensors;
 pub mod scale_factors;
 mod store;
@@ -18,12 +19,12 @@ use shards::targets::TargetTransform;
 use tch::Tensor;
 use thiserror::Error;
 
+pub use background::Writer;
 pub use store::{Best, Store, locate, read_info, write};
 
 use crate::config::model::ModelSection;
 use crate::config::{ForceMode, RunKind};
 use crate::loss_scale::LossScale;
-use crate::scalar::{ScalarLoss, ScalarTarget};
 use crate::schedule::{Position, Schedule};
 
 /// Version of the checkpoint format.
@@ -91,13 +92,13 @@ pub struct TaskRecord {
     pub forces: ForceMode,
     /// From labels to targets and back.
     pub transform: TargetTransform,
-    /// The property that is predicted instead of energies and forces.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scalar: Option<ScalarTarget>,
     /// λ_E.
     pub energy_weight: f64,
     /// λ_F.
     pub force_weight: f64,
+    /// Errors that cost nothing.
+    #[serde(default, skip_serializing_if = "Margins::are_none")]
+    pub margins: Margins,
     /// The graphs the model was trained on.
     pub graph: GraphSpec,
     /// Split it was trained on.
@@ -106,13 +107,20 @@ pub struct TaskRecord {
     pub manifest: String,
 }
 
-impl TaskRecord {
-    /// Weight of class 1, where classes are learnt.
-    pub fn class_weight(&self) -> Option<f64> {
-        match self.scalar.as_ref()?.loss {
-            ScalarLoss::CrossEntropy(weight) => Some(weight),
-            ScalarLoss::L1 => None,
-        }
+/// Margins of the threshold loss (eq. 2); 0 where there is none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Margins {
+    /// Of energies, eV.
+    pub energy: f64,
+    /// Of the mean over a force's components, eV/Å.
+    pub forces: f64,
+}
+
+impl Margins {
+    /// Whether every error counts.
+    pub fn are_none(&self) -> bool {
+        *self == Self::default()
     }
 }
 
@@ -161,6 +169,12 @@ pub struct Info {
     pub best: Option<Best>,
     /// Validations since the best one.
     pub stale_validations: u64,
+    /// Steps passed over because their loss or gradient was not finite.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped: u64,
+    /// Whether a validation was due and has not been finished.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub validation_due: bool,
     /// The model's size.
     pub model: ModelSection,
     /// The tasks, in the order of their heads.
@@ -173,6 +187,10 @@ pub struct Info {
     pub origin: Option<Origin>,
     /// The other files of the checkpoint.
     pub files: BTreeMap<String, FileRecord>,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// The tensors of a checkpoint.

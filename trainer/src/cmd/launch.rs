@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -14,11 +13,9 @@ use crate::progress::{Mode, Progress, duration};
 use crate::run_dir::RunDir;
 use crate::session::{Ending, Outcome, Session};
 use crate::setup::{self, Notes, Start};
+use crate::signals::Signals;
 use crate::startup::{self, Summary};
 use crate::task::Task;
-
-/// Set by the first Ctrl-C or SIGTERM; the run then saves a checkpoint and stops.
-static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Arguments of `pretrain`.
 #[derive(Debug, Args)]
@@ -100,9 +97,9 @@ fn launch(
     };
     tell(&notes, learner.size(), mode, &mut run_dir, out)?;
     out.flush()?;
-    listen_for_signals()?;
+    let signals = Signals::listen().context("listening for signals")?;
     let progress = Progress::new(mode, plan.total_samples, Box::new(std::io::stdout()));
-    let session = Session::start((&config, &tasks, plan), learner, memory, run_dir, progress, &STOP)?;
+    let session = Session::start((&config, &tasks, plan), learner, memory, run_dir, progress, signals)?;
     let outcome = session.run()?;
     report(&outcome, kind, mode, out)?;
     Ok(if outcome.ending == Ending::Signal { FAILED } else { DONE })
@@ -116,12 +113,12 @@ fn read_config(
 ) -> anyhow::Result<Config> {
     if let Start::Resume(run) = start {
         let own = RunDir::config_file(run)?;
-        let mut config = Config::read_kind(file.unwrap_or(&own), &common.overrides(), kind)?;
+        let mut config = Config::read_kind(file.unwrap_or(&own), &common.set, kind)?;
         config.run.dir = run.to_path_buf();
         return Ok(config);
     }
     let Some(file) = file else { bail!("a configuration is needed") };
-    Ok(Config::read_kind(file, &common.overrides(), kind)?)
+    Ok(Config::read_kind(file, &common.set, kind)?)
 }
 
 fn tell(
@@ -147,7 +144,7 @@ fn report(outcome: &Outcome, kind: RunKind, mode: Mode, out: &mut dyn Write) -> 
         Mode::Human => {
             let why = match outcome.ending {
                 Ending::Complete => "complete",
-                Ending::MaxSteps => "stopped at max_steps",
+                Ending::MaxSteps => "stopped at schedule.max_steps",
                 Ending::Patience => "stopped: no better validation for stop.patience",
                 Ending::MinLr => "stopped: the learning rate fell below stop.min_lr",
                 Ending::Minutes => "stopped: stop.minutes are over",
@@ -170,14 +167,4 @@ fn report(outcome: &Outcome, kind: RunKind, mode: Mode, out: &mut dyn Write) -> 
             Ok(())
         }
     }
-}
-
-/// The first signal asks for a clean stop; the second ends the program at once.
-fn listen_for_signals() -> anyhow::Result<()> {
-    ctrlc::set_handler(|| {
-        if STOP.swap(true, Ordering::Relaxed) {
-            std::process::exit(i32::from(FAILED));
-        }
-    })
-    .context("listening for signals")
 }

@@ -1,5 +1,6 @@
 //! The commands of `jmp-train`.
 
+mod ablate;
 mod bench;
 mod evaluate;
 mod export;
@@ -7,7 +8,7 @@ mod fit_scales;
 mod import;
 mod launch;
 mod plan;
-mod sweep;
+mod replay;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -17,12 +18,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::checkpoint::CheckpointError;
 use crate::config::ConfigError;
-use crate::overlap_mask::MaskError;
 use crate::run_dir::RunDirError;
-use crate::sweep::SweepError;
-use crate::task::TaskError;
 use shards::ShardError;
-use thiserror::Error;
 
 /// Everything done.
 pub const DONE: u8 = 0;
@@ -53,10 +50,6 @@ enum Command {
     ///
     /// Example: jmp-train evaluate configs/finetune/rmd17-ethanol.toml --checkpoint runs/ethanol --split test
     Evaluate(evaluate::EvaluateArgs),
-    /// Fine-tuning over a grid of settings, with a table at the end; interrupted, the same command goes on.
-    ///
-    /// Example: jmp-train sweep configs/finetune/qm9.toml --task U_0 --variant scratch --scratch --dir runs/sweep
-    Sweep(sweep::SweepArgs),
     /// Weights of other programs as a checkpoint: the published models, state dicts, safetensors.
     ///
     /// Example: jmp-train import jmp-s.pt checkpoints/jmp-s
@@ -73,6 +66,14 @@ enum Command {
     ///
     /// Example: jmp-train plan configs/pretrain/small-cpu.toml
     Plan(plan::PlanArgs),
+    /// All rows of an ablation table: pre-trained, fine-tuned, evaluated, compared. Goes on where it was stopped.
+    ///
+    /// Example: jmp-train ablate configs/ablation --scale cpu --output runs/ablation
+    Ablate(ablate::AblateArgs),
+    /// A step that failed, once more: RUN/failures/step-N holds what it takes.
+    ///
+    /// Example: jmp-train replay runs/first/failures/step-00000012
+    Replay(replay::ReplayArgs),
     /// How fast the loader or the training step is, with a configuration's data and model.
     ///
     /// Example: jmp-train bench step configs/pretrain/small-cpu.toml --json
@@ -85,18 +86,6 @@ pub struct CommonArgs {
     /// Overrides a setting: key=value, for example optimizer.lr=1e-4 or dataset.ani1x.path=shards/ani1x. Repeatable.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// The task, of a file with [tasks] (the files of configs/finetune).
-    #[arg(long, value_name = "NAME")]
-    task: Option<String>,
-    /// The size, of a file with [sizes].
-    #[arg(long, value_name = "NAME")]
-    size: Option<String>,
-    /// The fold, of a file whose splits have folds.
-    #[arg(long, value_name = "N")]
-    fold: Option<u32>,
-    /// A variant, of a file with [variants]. Repeatable.
-    #[arg(long, value_name = "NAME")]
-    variant: Vec<String>,
     /// Tell nothing but errors.
     #[arg(long)]
     quiet: bool,
@@ -106,15 +95,6 @@ pub struct CommonArgs {
 }
 
 impl CommonArgs {
-    /// What changes a configuration, choices included.
-    fn overrides(&self) -> Vec<String> {
-        let text = |key: &str, name: &Option<String>| name.as_ref().map(|name| format!("{key}={name:?}"));
-        let variants = (!self.variant.is_empty()).then(|| format!("variant={:?}", self.variant));
-        let fold = self.fold.map(|fold| format!("fold={fold}"));
-        let chosen = [text("task", &self.task), text("size", &self.size), variants, fold];
-        chosen.into_iter().flatten().chain(self.set.clone()).collect()
-    }
-
     fn mode(&self) -> crate::progress::Mode {
         match (self.quiet, self.json) {
             (true, _) => crate::progress::Mode::Quiet,
@@ -135,18 +115,7 @@ pub struct CheckpointArgs {
 impl Cli {
     /// Runs the command, with its results on `out`.
     pub fn run(&self, out: &mut dyn Write) -> ExitCode {
-        let done = match &self.command {
-            Command::Pretrain(args) => args.run(out),
-            Command::Finetune(args) => args.run(out),
-            Command::Evaluate(args) => args.run(out),
-            Command::Sweep(args) => args.run(out),
-            Command::Import(args) => args.run(out),
-            Command::Export(args) => args.run(out),
-            Command::FitScales(args) => args.run(out),
-            Command::Plan(args) => args.run(out),
-            Command::Bench(args) => args.run(out),
-        };
-        match done {
+        match self.execute(out) {
             Ok(code) => ExitCode::from(code),
             Err(error) => {
                 // Nothing is left to tell a closed standard error.
@@ -155,15 +124,21 @@ impl Cli {
             }
         }
     }
-}
 
-/// Arguments that do not go together in a way that clap cannot tell.
-#[derive(Debug, Error)]
-#[error("{0}")]
-struct Usage(String);
-
-fn usage(message: String) -> Usage {
-    Usage(message)
+    fn execute(&self, out: &mut dyn Write) -> anyhow::Result<u8> {
+        match &self.command {
+            Command::Pretrain(args) => args.run(out),
+            Command::Finetune(args) => args.run(out),
+            Command::Evaluate(args) => args.run(out),
+            Command::Import(args) => args.run(out),
+            Command::Export(args) => args.run(out),
+            Command::FitScales(args) => args.run(out),
+            Command::Plan(args) => args.run(out),
+            Command::Ablate(args) => args.run(out),
+            Command::Replay(args) => args.run(out),
+            Command::Bench(args) => args.run(out),
+        }
+    }
 }
 
 /// 2 where the input is to blame, 1 otherwise.
@@ -173,10 +148,6 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             || cause.is::<CheckpointError>()
             || cause.is::<ShardError>()
             || cause.is::<RunDirError>()
-            || cause.is::<TaskError>()
-            || cause.is::<Usage>()
-            || cause.is::<SweepError>()
-            || cause.is::<MaskError>()
     });
     if is_input { BAD_INPUT } else { FAILED }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use toml::{Table, Value};
 
 /// Settings that change how a run is watched, kept or where it computes, but not what it computes.
-const FREE: [&str; 10] = [
+const FREE: [&str; 13] = [
     "run.dir",
     "run.device",
     "run.threads",
@@ -16,6 +16,9 @@ const FREE: [&str; 10] = [
     "checkpoint.",
     "validation.batch_size",
     "run.log_every",
+    "run.tensorboard",
+    "run.prometheus",
+    "guard.",
 ];
 
 /// Lists the settings in which `now` differs from `then`, apart from those that may.

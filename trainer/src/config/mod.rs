@@ -1,6 +1,8 @@
 //! Configuration: TOML as written → valid, once. A [`Config`] that exists needs no further checks of its own.
 
+pub mod ablation;
 mod difference;
+mod extends;
 mod finetune;
 pub mod model;
 pub mod number;
@@ -8,15 +10,11 @@ mod pretrain;
 pub mod sections;
 mod source;
 mod step;
-mod template;
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-
-use crate::heads::Pooling;
-use crate::scalar::ScalarLoss;
 
 pub use difference::differences;
 pub use source::{ConfigError, Source};
@@ -24,8 +22,8 @@ pub use step::StepConfig;
 
 use self::model::ModelSection;
 use self::sections::{
-    CheckpointSection, DatasetSection, FinetuneSchedule, LossSection, OptimizerSection, PretrainSchedule,
-    RunSection, SamplingSection, StopSection, TransferSection, ValidationSection,
+    CheckpointSection, DatasetSection, FinetuneSchedule, GuardSection, LossSection, OptimizerSection,
+    PretrainSchedule, RunSection, SamplingSection, StopSection, ValidationSection,
 };
 
 /// Which command a configuration is for.
@@ -72,25 +70,6 @@ pub struct TaskConfig {
     pub force_weight: Option<f64>,
     /// How forces come about.
     pub forces: ForceMode,
-    /// A property to be learnt in place of energies and forces.
-    pub scalar: Option<ScalarConfig>,
-}
-
-/// A scalar property of a dataset as a configuration asks for it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ScalarConfig {
-    /// Column of the dataset.
-    pub target: String,
-    /// How atoms' numbers become the structure's.
-    pub pooling: Pooling,
-    /// What is made small.
-    pub loss: ScalarLoss,
-    /// Unit in which errors are told; the column's own when absent.
-    pub unit: Option<String>,
-    /// Mean that is subtracted; the training split's when absent.
-    pub mean: Option<f64>,
-    /// Scale; the training split's when absent.
-    pub std: Option<f64>,
 }
 
 /// Length and learning rates of a run.
@@ -117,8 +96,6 @@ pub struct Config {
     pub sampling: SamplingSection,
     /// `[loss]`.
     pub loss: LossSection,
-    /// `[transfer]`.
-    pub transfer: TransferSection,
     /// `[optimizer]`.
     pub optimizer: OptimizerSection,
     /// `[schedule]` and `[stop]`.
@@ -127,6 +104,8 @@ pub struct Config {
     pub validation: ValidationSection,
     /// `[checkpoint]`.
     pub checkpoint: CheckpointSection,
+    /// `[guard]`.
+    pub guard: GuardSection,
     /// The whole configuration as TOML, overrides and defaults included: what a run directory keeps.
     pub text: String,
 }
@@ -209,8 +188,12 @@ fn check_model(
     Ok(())
 }
 
-/// The device must have a name that is understood.
+/// The device must have a name that is understood; metrics are shown to this machine alone.
 fn check_run(run: &RunSection, source: &Source) -> Result<(), ConfigError> {
+    if let Some(address) = run.prometheus.filter(|address| !address.ip().is_loopback()) {
+        let expected = "an address of this machine alone, such as \"127.0.0.1:9464\"";
+        return Err(source.conflict("run.prometheus", expected, &format!("\"{address}\"")));
+    }
     if crate::parameters::device(&run.device).is_some() {
         return Ok(());
     }

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::model::ModelSection;
 use super::number::NonNegative;
 use super::sections::{
-    CheckpointSection, DatasetSection, LossSection, OptimizerSection, PretrainSchedule, RunSection,
-    SamplingSection, TransferSection, ValidationSection,
+    CheckpointSection, DatasetSection, GuardSection, LossSection, OptimizerSection, PretrainSchedule,
+    RunSection, SamplingSection, ValidationSection,
 };
 use super::source::{ConfigError, Source};
 use super::{Config, ForceMode, RunKind, ScheduleConfig, TaskConfig};
@@ -29,6 +29,8 @@ pub(super) struct PretrainFile {
     validation: ValidationSection,
     #[serde(default)]
     checkpoint: CheckpointSection,
+    #[serde(default)]
+    guard: GuardSection,
 }
 
 impl PretrainFile {
@@ -39,12 +41,14 @@ impl PretrainFile {
             energy_weight: data.energy_weight.map_or(1.0, NonNegative::get),
             force_weight: data.force_weight.map(NonNegative::get),
             forces: ForceMode::Direct,
-            scalar: None,
         };
         let tasks: Vec<TaskConfig> = self.datasets.iter().map(task).collect();
         super::check_tasks(&tasks, source)?;
         super::check_model(&self.model, tasks.iter().map(|task| task.forces), source)?;
         super::check_run(&self.run, source)?;
+        if self.loss.pcgrad.is_some() && self.model.recompute {
+            return Err(source.conflict("model.recompute", "false with loss.pcgrad", "true"));
+        }
         super::check_temperature(self.sampling.temperature, source)?;
         Ok(Config {
             kind: RunKind::Pretrain,
@@ -54,11 +58,11 @@ impl PretrainFile {
             tasks,
             sampling: self.sampling,
             loss: self.loss,
-            transfer: TransferSection::default(),
             optimizer: self.optimizer,
             schedule: ScheduleConfig::Pretrain(self.schedule),
             validation: self.validation,
             checkpoint: self.checkpoint,
+            guard: self.guard,
         })
     }
 }

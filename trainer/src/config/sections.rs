@@ -1,5 +1,6 @@
 //! The sections of a configuration, as they stand in the file. Every value is valid by its type.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,16 @@ pub struct RunSection {
     /// Threads of the tensor library; all cores when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<Count>,
+    /// Whether TensorBoard's event files are written beside `metrics.jsonl`.
+    #[serde(default = "yes")]
+    pub tensorboard: bool,
+    /// Where Prometheus may fetch the last step's figures: an address of this machine alone, `"127.0.0.1:9464"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prometheus: Option<SocketAddr>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn auto() -> String {
@@ -83,9 +94,6 @@ pub struct DatasetSection {
     /// Split to validate on, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub val: Option<String>,
-    /// Split that `evaluate` takes by itself; `test` when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub test: Option<String>,
     /// Split whose statistics normalise the labels; the training split when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub statistics: Option<String>,
@@ -107,6 +115,15 @@ pub struct DatasetSection {
     /// Replaces the manifest's root mean square of force components, eV/Å.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub force_rms: Option<Positive>,
+    /// Threshold loss (eq. 2): errors of the energy below this, eV, cost nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub energy_margin: Option<Positive>,
+    /// Threshold loss: forces on an atom whose mean error by component is below this, eV/Å, cost nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub force_margin: Option<Positive>,
+    /// Validation also tells the share of energies closer than this, eV ("energy within threshold"; 0.02 for OC20, OC22).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub energy_within: Option<Positive>,
     /// Interaction cutoff, Å; the manifest's when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cutoff: Option<Positive>,
@@ -174,6 +191,19 @@ pub struct LossSection {
     pub reduction: Reduction,
     /// Whether atoms held fixed are left out of the force loss. The released configuration keeps them in.
     pub free_atoms_only: bool,
+    /// Projection of conflicting gradients (PCGrad, App. B.2) between these tasks; plain sum of the losses when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pcgrad: Option<SurgeryTasks>,
+}
+
+/// What counts as a task for PCGrad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SurgeryTasks {
+    /// Each label of each dataset, as the paper counts tasks (§4): twice as many backward passes as datasets.
+    Labels,
+    /// Each dataset.
+    Datasets,
 }
 
 /// How errors of forces are averaged over a batch (§4.1, "structure-wise loss reduction").
@@ -185,48 +215,6 @@ pub enum Reduction {
     Structure,
     /// Over all atoms alike.
     Atom,
-}
-
-/// `[transfer]` of fine-tuning: what moves, and what of a pre-trained model is not taken.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TransferSection {
-    /// Tensors that stay as they are, by name or the beginning of one up to a dot; `*` stands for anything.
-    pub freeze: Vec<String>,
-    /// Whether the atom embedding begins with random numbers again.
-    pub reset_embedding: bool,
-}
-
-impl TransferSection {
-    pub(super) fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-
-    /// Whether a tensor stays as it is.
-    pub fn freezes(&self, name: &str) -> bool {
-        self.freeze.iter().any(|pattern| matches(pattern, name))
-    }
-
-    /// The first pattern that no name matches.
-    pub fn idle<'a>(&self, names: impl Iterator<Item = &'a String> + Clone) -> Option<&String> {
-        self.freeze.iter().find(|pattern| !names.clone().any(|name| matches(pattern, name)))
-    }
-}
-
-/// Whether a pattern stands for a name, or for the beginning of it up to a dot.
-fn matches(pattern: &str, name: &str) -> bool {
-    let ends = name.match_indices('.').map(|(at, _)| at).chain([name.len()]);
-    ends.into_iter().any(|end| matches_whole(pattern, &name[..end]))
-}
-
-fn matches_whole(pattern: &str, name: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == name,
-        Some((before, after)) => name.strip_prefix(before).is_some_and(|rest| {
-            let mut starts = rest.char_indices().map(|(at, _)| at).chain([rest.len()]);
-            starts.any(|start| matches_whole(after, &rest[start..]))
-        }),
-    }
 }
 
 /// `[optimizer]`: AdamW, clipping and the average of the weights.
@@ -336,9 +324,6 @@ impl Default for LayerRates {
 pub struct StopSection {
     /// Epochs at most.
     pub epochs: Count,
-    /// Optimiser steps at most; the schedule stays that of the full run.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_steps: Option<Count>,
     /// Validations without a better metric.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<Count>,
@@ -366,11 +351,20 @@ pub struct ValidationSection {
     /// Structures of each dataset at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_structures: Option<Count>,
+    /// Whether atoms held fixed are left out of the errors of forces; in pre-training yes, in fine-tuning no, when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub free_atoms_only: Option<bool>,
 }
 
 impl Default for ValidationSection {
     fn default() -> Self {
-        Self { every_steps: None, every_epochs: one(), batch_size: None, max_structures: None }
+        Self {
+            every_steps: None,
+            every_epochs: one(),
+            batch_size: None,
+            max_structures: None,
+            free_atoms_only: None,
+        }
     }
 }
 
@@ -384,26 +378,40 @@ pub struct CheckpointSection {
     /// How many of the last are kept, beside the best.
     #[serde(default = "two")]
     pub keep: Count,
+    /// Whether a thread of its own writes them from a copy in memory; otherwise training waits.
+    #[serde(default = "yes")]
+    pub background: bool,
 }
 
 impl Default for CheckpointSection {
     fn default() -> Self {
-        Self { every_steps: None, keep: two() }
+        Self { every_steps: None, keep: two(), background: true }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// `[guard]`: what happens when a loss or gradient is NaN or infinite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GuardSection {
+    /// The answer; either way the batch is saved and its structures are named.
+    pub non_finite: NonFinite,
+    /// Steps of the whole run that may be skipped.
+    pub max_skips: Count,
+}
 
-    #[test]
-    fn patterns_stand_for_names_and_their_beginnings() {
-        let name = "backbone.int_blocks.1.dense_ca.linear.weight";
-        for pattern in ["backbone", "backbone.int_blocks.1", name, "backbone.*.1", "*.weight", "*dense*"] {
-            assert!(matches(pattern, name), "{pattern}");
-        }
-        for pattern in ["back", "backbone.int_blocks.1.d", "int_blocks", "backbone.*.2", "*.bias", ""] {
-            assert!(!matches(pattern, name), "{pattern}");
-        }
+impl Default for GuardSection {
+    fn default() -> Self {
+        Self { non_finite: NonFinite::Stop, max_skips: Count::known(10) }
     }
+}
+
+/// The answer to a loss or gradient that is not a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NonFinite {
+    /// The run ends with an error.
+    #[default]
+    Stop,
+    /// The weights stay and the next batch comes.
+    Skip,
 }

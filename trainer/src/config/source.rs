@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 use toml::{Table, Value};
 
-use super::template::{self, Refusal};
+use super::extends;
 
 /// Why a configuration cannot be used.
 #[derive(Debug, Error)]
@@ -27,7 +27,7 @@ pub enum ConfigError {
     Invalid {
         /// The file.
         file: PathBuf,
-        /// Whether `--set` took part.
+        /// Whether `extends` or `--set` took part.
         note: &'static str,
         /// Line, key and what is allowed, in the reader's words.
         message: String,
@@ -51,6 +51,14 @@ pub enum ConfigError {
         expected: String,
         /// What is there.
         found: String,
+    },
+    /// `extends` or `without` is not understood.
+    #[error("{}: {problem}", file.display())]
+    Extends {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        problem: String,
     },
     /// The file is of another kind than the command.
     #[error(
@@ -77,7 +85,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// Reads `file` and merges `key=value` overrides into it.
+    /// Reads `file` with what it extends, and merges `key=value` overrides into it.
     pub fn read(file: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
         let text = fs::read_to_string(file)
             .map_err(|source| ConfigError::Read { file: file.to_path_buf(), source })?;
@@ -87,33 +95,23 @@ impl Source {
     /// As [`Self::read`], from text that is already there.
     pub fn from_text(file: &Path, text: String, overrides: &[String]) -> Result<Self, ConfigError> {
         let plain = Self { file: file.to_path_buf(), text, note: "" };
-        let mut table: Table = plain.parse()?;
-        if template::is_template(&table) {
-            return plain.expanded(table, overrides);
-        }
-        if overrides.is_empty() {
+        let own: Table = plain.parse()?;
+        let extended = extends::resolve(file, &own)?;
+        if overrides.is_empty() && extended.is_none() {
             return Ok(plain);
         }
-        apply_all(&mut table, overrides)?;
+        let note = match (extended.is_some(), overrides.is_empty()) {
+            (true, true) => " (with what it extends)",
+            (true, false) => " (with what it extends and --set)",
+            (false, _) => " (with --set)",
+        };
+        let mut table = extended.unwrap_or(own);
+        for text in overrides {
+            apply(&mut table, text).map_err(|problem| ConfigError::Set { text: text.clone(), problem })?;
+        }
         // Written out again so that the reader can show lines of what it refuses.
         let text = toml::to_string(&table).map_err(|e| plain.refused(e.to_string()))?;
-        Ok(Self { text, note: " (with --set)", ..plain })
-    }
-
-    /// One of the configurations of a template: what overrides choose first, the other overrides last.
-    fn expanded(self, mut table: Table, overrides: &[String]) -> Result<Self, ConfigError> {
-        let chooses = |text: &&String| {
-            let key = text.split_once('=').map_or("", |(key, _)| key.trim());
-            ["task", "size", "variant", "fold"].contains(&key)
-        };
-        let (choices, others): (Vec<&String>, Vec<&String>) = overrides.iter().partition(chooses);
-        apply_all(&mut table, choices)?;
-        let (mut table, chosen) = template::choose(table)
-            .map_err(|Refusal { key, expected, found }| self.conflict(&key, &expected, &found))?;
-        apply_all(&mut table, others)?;
-        template::fill(&mut table, &chosen);
-        let text = toml::to_string(&table).map_err(|e| self.refused(e.to_string()))?;
-        Ok(Self { text, note: " (as expanded for its task)", ..self })
+        Ok(Self { text, note, ..plain })
     }
 
     /// Reads the text as `T`.
@@ -134,16 +132,6 @@ impl Source {
     pub(super) fn refused(&self, message: String) -> ConfigError {
         ConfigError::Invalid { file: self.file.clone(), note: self.note, message }
     }
-}
-
-fn apply_all<'a>(
-    table: &mut Table,
-    overrides: impl IntoIterator<Item = &'a String>,
-) -> Result<(), ConfigError> {
-    for text in overrides {
-        apply(table, text).map_err(|problem| ConfigError::Set { text: text.clone(), problem })?;
-    }
-    Ok(())
 }
 
 /// Puts `a.b.c=value` into the table. Entries of an array are addressed by number or by their `name`.

@@ -62,7 +62,7 @@ struct Report {
 impl BenchArgs {
     /// Runs the command.
     pub(super) fn run(&self, out: &mut dyn Write) -> anyhow::Result<u8> {
-        let source = Source::read(&self.config, &self.common.overrides())?;
+        let source = Source::read(&self.config, &self.common.set)?;
         if self.subject == Subject::Step && StepConfig::is_meant(&source) {
             let report = step::run(&source, &self.config, (self.warm_up, self.count), self.profile)?;
             if self.common.json {

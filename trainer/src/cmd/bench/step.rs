@@ -9,7 +9,7 @@ use shards::batch::HostBatch;
 use tch::{Device, Kind, Tensor};
 
 use super::peak_rss_mb;
-use crate::checkpoint::TaskRecord;
+use crate::checkpoint::{Margins, TaskRecord};
 use crate::config::{ConfigError, Source, StepConfig};
 use crate::learner::{Learner, Rules, StepTimes};
 use crate::native::{self, Cost, Profile};
@@ -178,16 +178,15 @@ fn learner(config: &StepConfig, batch: &HostBatch, source: &Source) -> anyhow::R
         name: format!("task-{task}"),
         forces: config.forces,
         transform: TargetTransform {
-            label: shards::statistics::ENERGY.to_owned(),
             reference: None,
             mean: 0.0,
             std: 1.0,
             force_std: 1.0,
             average_atoms: 1.0,
         },
-        scalar: None,
         energy_weight: 1.0,
         force_weight: batch.atoms() as f64 / batch.structures() as f64,
+        margins: Margins::default(),
         graph: config.graph(),
         split: "train".into(),
         manifest: String::new(),
