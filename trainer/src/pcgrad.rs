@@ -80,21 +80,11 @@ impl Surgery {
     /// Scalar products of all pairs over the shared parameters, added up in double precision.
     fn products(&self) -> Vec<Vec<f64>> {
         let count = self.gradients.len();
-        let mut products = vec![vec![0.0; count]; count];
-        for i in 0..count {
-            for j in 0..=i {
-                let sum: f64 = self
-                    .shared
-                    .iter()
-                    .cloned()
-                    .flat_map(chunks)
-                    .map(|piece| self.product(i, j, &piece))
-                    .sum();
-                products[i][j] = sum;
-                products[j][i] = sum;
-            }
-        }
-        products
+        let of = |i: usize, j: usize| -> f64 {
+            self.shared.iter().cloned().flat_map(chunks).map(|piece| self.product(i, j, &piece)).sum()
+        };
+        let half: Vec<Vec<f64>> = (0..count).map(|i| (0..=i).map(|j| of(i, j)).collect()).collect();
+        (0..count).map(|i| (0..count).map(|j| half[i.max(j)][i.min(j)]).collect()).collect()
     }
 
     fn product(&self, i: usize, j: usize, piece: &Range<i64>) -> f64 {

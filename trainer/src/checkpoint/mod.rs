@@ -189,6 +189,7 @@ pub struct Info {
     pub files: BTreeMap<String, FileRecord>,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
 fn is_zero(count: &u64) -> bool {
     *count == 0
 }

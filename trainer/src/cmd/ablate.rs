@@ -58,13 +58,13 @@ impl AblateArgs {
             let name = stem(&row.config);
             let dir = self.output.join(&name);
             if let Some(code) = self.train(RunKind::Pretrain, &dir, "pretrain", None, out)? {
-                return self.interrupted(code);
+                return Ok(self.interrupted(code));
             }
             for task in &plan.tasks {
                 let task_name = stem(&task.config);
                 let from = dir.join("pretrain");
                 if let Some(code) = self.train(RunKind::Finetune, &dir, &task_name, Some(&from), out)? {
-                    return self.interrupted(code);
+                    return Ok(self.interrupted(code));
                 }
                 table.set(&name, &task_name, self.score(&dir, task, out)?);
             }
@@ -135,7 +135,7 @@ impl AblateArgs {
                     .into());
                 }
                 Err(_) => {
-                    fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?
+                    fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
                 }
             }
         }
@@ -197,14 +197,12 @@ impl AblateArgs {
         let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
         let report: Value = serde_json::from_str(&text).with_context(|| file.display().to_string())?;
         let errors = report["tasks"].as_object().and_then(|tasks| tasks.values().next());
-        match errors.and_then(|errors| errors.get(&task.metric)?.as_f64()) {
-            Some(error) => Ok(Score(error)),
-            None => {
-                let known = errors.and_then(Value::as_object).into_iter().flat_map(|e| e.keys().cloned());
-                let known = known.collect::<Vec<_>>().join(", ");
-                bail!("{}: no `{}` of {name}; there are: {known}", file.display(), task.metric)
-            }
+        if let Some(error) = errors.and_then(|errors| errors.get(&task.metric)?.as_f64()) {
+            return Ok(Score(error));
         }
+        let known = errors.and_then(Value::as_object).into_iter().flat_map(|e| e.keys().cloned());
+        let known = known.collect::<Vec<_>>().join(", ");
+        bail!("{}: no `{}` of {name}; there are: {known}", file.display(), task.metric)
     }
 
     fn keep(&self, table: &Table) -> anyhow::Result<()> {
@@ -216,14 +214,14 @@ impl AblateArgs {
         Ok(())
     }
 
-    fn interrupted(&self, code: u8) -> anyhow::Result<u8> {
+    fn interrupted(&self, code: u8) -> u8 {
         // The run has said why.
         drop(writeln!(
             std::io::stderr(),
             "stopped; the same command with --output {} goes on",
             self.output.display()
         ));
-        Ok(code)
+        code
     }
 
     fn tell(&self, text: &str, out: &mut dyn Write) -> anyhow::Result<()> {
