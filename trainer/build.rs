@@ -13,21 +13,32 @@ fn main() {
     let x86 = env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64");
     operators(&PathBuf::from(&lib), x86);
     loops(x86);
+    if env::var("CARGO_FEATURE_DISTRIBUTED").is_ok() {
+        ranks(Path::new(&lib));
+    }
     // libtorch's own threads: the shim's parallel loops are OpenMP regions of the same runtime.
     println!("cargo:rustc-link-lib=gomp");
 }
 
-/// What includes libtorch's headers.
-fn operators(lib: &Path, x86: bool) {
+/// A compiler of files that include libtorch's headers.
+fn libtorch(lib: &Path) -> cc::Build {
     let torch = lib.parent().unwrap_or(lib).join("include");
     let mut build = cc::Build::new();
     // libtorch is built with NDEBUG, and some of its classes have other members without it.
     build.cpp(true).std("c++20").opt_level(2).warnings(false).flag("-fopenmp").define("NDEBUG", None);
     build.include(torch.join("torch/csrc/api/include")).include(torch);
+    build
+}
+
+/// What adds operations to libtorch.
+fn operators(lib: &Path, x86: bool) {
+    let mut build = libtorch(lib);
     if x86 {
         build.define("JMP_X86", None);
     }
-    for file in ["primitives", "functions", "product", "operators", "recompute", "profile", "dispatch"] {
+    for file in
+        ["primitives", "functions", "product", "operators", "recompute", "profile", "dispatch", "load"]
+    {
         build.file(format!("shim/{file}.cpp"));
     }
     build.compile("jmp_operators");
@@ -47,4 +58,33 @@ fn loops(x86: bool) {
         }
         build.compile(&format!("jmp_kernels_{name}"));
     }
+}
+
+/// Training on several ranks; its NCCL part is a shared object of its own, built where CUDA's and NCCL's headers are.
+#[allow(clippy::disallowed_methods, reason = "cargo tells build scripts by variables")]
+fn ranks(lib: &Path) {
+    let mut build = libtorch(lib);
+    build.include("shim/gloo_fwd").define("USE_C10D_GLOO", None);
+    build.file("shim/dist_group.cpp").file("shim/dist_exchange.cpp").compile("jmp_ranks");
+    let Some(packages) = lib.parent().and_then(Path::parent) else { return };
+    let (cuda, nccl) = (packages.join("nvidia/cu13/include"), packages.join("nvidia/nccl/include"));
+    let has = |file: PathBuf| file.exists();
+    if has(lib.join("libtorch_cuda.so")) && has(cuda.join("cuda_runtime.h")) && has(nccl.join("nccl.h")) {
+        let out = PathBuf::from(env::var("OUT_DIR").unwrap_or_default()).join("libjmp_nccl.so");
+        if nccl_plugin(lib, &[cuda, nccl], &out) {
+            println!("cargo:rustc-env=JMP_NCCL_PLUGIN={}", out.display());
+        } else {
+            println!("cargo:warning=the NCCL plug-in did not compile: several ranks will run on CPUs only");
+        }
+    }
+}
+
+fn nccl_plugin(lib: &Path, includes: &[PathBuf], out: &Path) -> bool {
+    let mut build = libtorch(lib);
+    build.includes(includes).define("USE_C10D_NCCL", None).define("USE_CUDA", None).pic(true);
+    let mut compiler = build.get_compiler().to_command();
+    compiler.arg("-shared").arg("-o").arg(out).arg("shim/dist_nccl.cpp").arg(format!("-L{}", lib.display()));
+    compiler.args(["-ltorch_cuda", "-lc10_cuda", "-ltorch_cpu", "-lc10", "-Wl,--allow-shlib-undefined"]);
+    compiler.arg(format!("-Wl,-rpath,{}", lib.display()));
+    compiler.status().is_ok_and(|status| status.success())
 }

@@ -72,13 +72,20 @@ impl GlobalBatch {
 pub struct TrainingData {
     stream: Stream,
     accumulate: usize,
+    share: (u32, u32),
 }
 
 impl TrainingData {
-    /// Starts loading at `start`.
-    pub fn open(config: &Config, tasks: &[Task], epochs: u64, start: Cursor) -> Result<Self, ShardError> {
+    /// Starts loading at `start`, for rank `share.0` of `share.1`.
+    pub fn open(
+        config: &Config,
+        tasks: &[Task],
+        epochs: u64,
+        start: Cursor,
+        share: (u32, u32),
+    ) -> Result<Self, ShardError> {
         let stream = Stream::open(stream_config(config, tasks, epochs), start)?;
-        Ok(Self { stream, accumulate: config.sampling.accumulate.get() as usize })
+        Ok(Self { stream, accumulate: config.sampling.accumulate.get() as usize, share })
     }
 
     /// Numbers of an epoch.
@@ -107,6 +114,9 @@ impl Iterator for TrainingData {
             }
         }
         let cursor = parts.last()?.cursor;
+        let (rank, ranks) = self.share;
+        let mut place = 0..;
+        parts.retain(|_| place.next().is_some_and(|p: u32| p % ranks == rank));
         Some(Ok(GlobalBatch { parts, cursor, waited: begin.elapsed() }))
     }
 }

@@ -9,8 +9,9 @@ use thiserror::Error;
 use crate::config::number::{Count, Positive};
 use crate::config::{Config, RunKind};
 use crate::data::sequential;
+use crate::distributed::World;
 use crate::learner::predict;
-use crate::metrics::{Errors, Metrics};
+use crate::metrics::{ErrorSums, Errors, Metrics};
 use crate::network::Network;
 use crate::prediction::HostPrediction;
 use crate::task::Task;
@@ -30,7 +31,7 @@ pub struct Judgement {
 #[error("interrupted")]
 pub struct Interrupted;
 
-/// Judges a network on the validation split of each task that has one; `None` if none has.
+/// Judges a network on the validation split of each task that has one, together with the other ranks; `None` if none has.
 ///
 /// # Errors
 /// Those of the data; [`Interrupted`] when `interrupted`, asked after each batch, says so.
@@ -38,6 +39,7 @@ pub fn validate(
     network: &Network,
     config: &Config,
     tasks: &[Task],
+    world: &World,
     interrupted: impl Fn() -> bool,
 ) -> anyhow::Result<Option<Judgement>> {
     let mut judged = BTreeMap::new();
@@ -45,7 +47,7 @@ pub fn validate(
     for (index, task) in tasks.iter().enumerate() {
         let Some(split) = &task.val else { continue };
         let limit = config.validation.max_structures.map_or(u64::MAX, Count::get);
-        let errors = errors_on(network, config, (tasks, index), split, limit, |_, _| {
+        let errors = errors_on(network, config, (tasks, index), (split, limit), world, |_, _| {
             if interrupted() { Err(Interrupted.into()) } else { Ok(()) }
         })?;
         metrics.push(metric(config.kind, task, &errors));
@@ -56,31 +58,48 @@ pub fn validate(
 }
 
 /// Errors of a network on the first `limit` structures of a split, handing each batch's predictions to `each`.
+///
+/// Ranks take the batches in turn. Sums are added up in the order of the batches, so that the number of ranks does not change
+/// a bit of them.
 pub fn errors_on(
     network: &Network,
     config: &Config,
     (tasks, index): (&[Task], usize),
-    split: &str,
-    limit: u64,
+    (split, limit): (&str, u64),
+    world: &World,
     mut each: impl FnMut(&HostBatch, &HostPrediction) -> anyhow::Result<()>,
 ) -> anyhow::Result<Errors> {
     let transforms: Vec<TargetTransform> = tasks.iter().map(|t| t.record.transform.clone()).collect();
     // Pre-training's validation looks at free atoms only, fine-tuning's at all.
     let free_only = config.validation.free_atoms_only.unwrap_or(config.kind == RunKind::Pretrain);
     let limits: Vec<_> = config.tasks.iter().map(|t| t.data.energy_within.map(Positive::get)).collect();
-    let mut metrics = Metrics::new(&transforms, free_only).telling_within(&limits);
-    let mut seen = 0;
-    for batch in sequential(config, &tasks[index], index, split)? {
+    let nothing = Metrics::new(&transforms, free_only).telling_within(&limits);
+    let (mut own, mut seen) = (Vec::new(), 0);
+    for (place, batch) in (0u32..).zip(sequential(config, &tasks[index], index, split)?) {
         let batch = batch?;
-        let prediction = predict(network, &batch)?;
-        metrics.observe(&batch, &prediction);
-        each(&batch, &prediction)?;
+        if place % world.ranks() == world.rank() {
+            let prediction = predict(network, &batch)?;
+            let mut metrics = nothing.clone();
+            metrics.observe(&batch, &prediction);
+            own.push((place, metrics.sums()[index]));
+            each(&batch, &prediction)?;
+        }
         seen += batch.structures() as u64;
         if seen >= limit {
             break;
         }
     }
-    Ok(metrics.errors()[index])
+    Ok(together(&own, nothing.sums()[index], world)?.mean())
+}
+
+/// The sum over the batches of all ranks, begun with `sums`.
+fn together(own: &[(u32, ErrorSums)], mut sums: ErrorSums, world: &World) -> anyhow::Result<ErrorSums> {
+    let mut batches: BTreeMap<u32, ErrorSums> = BTreeMap::new();
+    for part in world.gather(&serde_json::to_vec(own)?)? {
+        batches.extend(serde_json::from_slice::<Vec<(u32, ErrorSums)>>(&part)?);
+    }
+    batches.values().for_each(|batch| sums.add(batch));
+    Ok(sums)
 }
 
 fn metric(kind: RunKind, task: &Task, errors: &Errors) -> f64 {

@@ -38,12 +38,20 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Writes it below `run`, with the run's `info` and the weights of `state`. Returns where.
+    /// Writes it below `run`, with the run's `info` and the weights of `state`; ranks beyond the first add their number to the
+    /// directory's name. Returns where.
     ///
     /// # Errors
     /// The system's.
-    pub fn write(&self, run: &Path, mut info: Info, state: State) -> Result<PathBuf, CheckpointError> {
-        let dir = run.join("failures").join(format!("step-{:08}", info.position.step));
+    pub fn write(
+        &self,
+        run: &Path,
+        rank: u32,
+        mut info: Info,
+        state: State,
+    ) -> Result<PathBuf, CheckpointError> {
+        let of_rank = if rank == 0 { String::new() } else { format!("-rank-{rank}") };
+        let dir = run.join("failures").join(format!("step-{:08}{of_rank}", info.position.step));
         let weights = State { model: state.model, ..State::default() };
         checkpoint::write(&dir, &mut info, &weights)?;
         let file = dir.join(BATCH_FILE);

@@ -3,6 +3,7 @@
 mod step;
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use shards::batch::HostBatch;
 use tch::Tensor;
@@ -10,6 +11,7 @@ use tch::Tensor;
 use crate::checkpoint::{Info, State, TaskRecord};
 use crate::clip::{Bound, Clip};
 use crate::config::sections::{LossSection, OptimizerSection, Precision};
+use crate::distributed::{Asked, DistributedError, Together, World};
 use crate::ema::Ema;
 use crate::guard;
 use crate::loss::{Loss, LossCounts, LossTerms, TaskSums, TaskWeights};
@@ -53,6 +55,11 @@ pub struct Learner {
     position: Position,
     seed: u64,
     divisors: BTreeMap<String, f64>,
+    tasks: usize,
+    together: Together,
+    asked: Asked,
+    /// Structures of the last global batch.
+    structures: u64,
 }
 
 impl Learner {
@@ -87,12 +94,37 @@ impl Learner {
             parameters,
             schedule,
             position,
+            tasks: tasks.len(),
+            together: Together::alone(),
+            asked: Asked::default(),
+            structures: 0,
         };
         native::keep_memory();
         Ok(learner)
     }
 
-    /// Learns from one global batch, given as micro-batches. The weights do not move on an error.
+    /// Learns together with the other ranks from here on: all start from rank 0's weights. `recomputes` tells whether the
+    /// network runs blocks twice.
+    pub fn join(&mut self, world: Rc<World>, recomputes: bool) -> Result<(), DistributedError> {
+        let (first, second) = self.optimizer.moments();
+        let mut tensors = vec![self.parameters.values(), first, second];
+        tensors.extend(self.ema.as_ref().map(Ema::average));
+        let mut tensors: Vec<Tensor> = tensors.into_iter().map(Tensor::shallow_clone).collect();
+        tensors.extend(self.network.buffers().into_values());
+        world.broadcast(&tensors)?;
+        // PCGrad's gradients are exchanged one task after the other.
+        let overlaps = !recomputes && self.surgery.is_none();
+        self.together = Together::new(world, &self.parameters, overlaps)?;
+        Ok(())
+    }
+
+    /// What this rank asks of all in the next step.
+    pub fn ask(&mut self, asked: Asked) {
+        self.asked = asked;
+    }
+
+    /// Learns from one global batch, given as this rank's micro-batches of it, which may be none. The weights do not move on
+    /// an error.
     pub fn step(&mut self, micro_batches: &[HostBatch]) -> Result<StepReport, StepError> {
         self.step_unless(micro_batches, || false)
     }
@@ -105,24 +137,40 @@ impl Learner {
     ) -> Result<StepReport, StepError> {
         let at = self.position;
         let lrs = self.schedule.lrs(at);
-        let counts = self.counts(micro_batches);
+        let (counts, structures) = self.global_counts(micro_batches)?;
+        self.structures = structures;
         let (mut times, mut clock) = (StepTimes::default(), Clock::start());
         self.begin();
         clock.lap(&mut times.optimizer);
-        let (mut loss, mut tasks) = (0.0, TaskSums::default());
+        let (mut loss, mut tasks, mut to_blame) = (0.0, TaskSums::zeros(self.tasks), None);
         for (number, host) in micro_batches.iter().enumerate() {
             if interrupted() {
                 return Err(StepError::Interrupted);
             }
-            let (part, sums) = self.learn(number, host, counts, (&mut times, &mut clock))?;
+            if number + 1 == micro_batches.len() {
+                self.together.before_last_backward();
+            }
+            let place = self.place(number);
+            let (part, sums) = self.learn(place, host, counts, (&mut times, &mut clock))?;
             if !part.is_finite() {
-                return Err(non_finite(at.step, ("loss", part), micro_batches, Some(number)));
+                to_blame = to_blame.or(Some((number, part)));
             }
             loss += part;
             tasks.add(&sums);
         }
         let scale = self.loss_scale.map_or(1.0, LossScale::get);
-        let gradient_norm = self.gather_gradient() / scale;
+        self.exchange_gradients()?;
+        clock.lap(&mut times.exchange);
+        let mut gradient_norm = self.gather_gradient() / scale;
+        clock.lap(&mut times.optimizer);
+        let asked = self.together.sum_step(&mut loss, &mut gradient_norm, &mut tasks, self.asked)?;
+        clock.lap(&mut times.exchange);
+        if let Some((number, part)) = to_blame {
+            return Err(non_finite(at.step, ("loss", part), micro_batches, Some(number)));
+        }
+        if !loss.is_finite() {
+            return Err(StepError::NonFiniteElsewhere { step: at.step, what: "loss" });
+        }
         let skipped = !gradient_norm.is_finite() && self.loss_scale.is_some_and(LossScale::can_shrink);
         if skipped {
             self.optimizer.skip();
@@ -132,28 +180,44 @@ impl Learner {
             self.optimizer.step(&mut self.parameters, &lrs, bound, self.ema.as_ref())?;
         } else {
             let part = self.find_non_finite(micro_batches, counts)?;
+            if part.is_none() && self.together.world().ranks() > 1 {
+                return Err(StepError::NonFiniteElsewhere { step: at.step, what: "gradient" });
+            }
             return Err(non_finite(at.step, ("gradient's norm", gradient_norm), micro_batches, part));
         }
         self.loss_scale = self.loss_scale.map(|scale| scale.after(!skipped));
         clock.lap(&mut times.optimizer);
 
-        let structures = structures(micro_batches);
         self.position = Position { step: at.step + 1, samples: at.samples + structures };
-        Ok(StepReport { at, loss, tasks, gradient_norm, lrs, structures, skipped, times })
+        Ok(StepReport { at, loss, tasks, gradient_norm, lrs, structures, skipped, times, asked })
     }
 
-    /// What the losses of a step are divided by.
-    pub fn counts(&self, micro_batches: &[HostBatch]) -> LossCounts {
+    /// What the losses of a step are divided by, and its structures, over all ranks.
+    pub fn global_counts(&self, micro_batches: &[HostBatch]) -> Result<(LossCounts, u64), DistributedError> {
+        let LossCounts { energies, forces } = self.counts(micro_batches);
+        let mut values = [energies, forces, structures(micro_batches) as f64];
+        self.together.world().sum(&mut values)?;
+        let [energies, forces, structures] = values;
+        Ok((LossCounts { energies, forces }, structures as u64))
+    }
+
+    /// Place in the global batch of this rank's micro-batch `number`.
+    pub fn place(&self, number: usize) -> usize {
+        let world = self.together.world();
+        number * world.ranks() as usize + world.rank() as usize
+    }
+
+    fn counts(&self, micro_batches: &[HostBatch]) -> LossCounts {
         let mut counts = LossCounts::default();
         micro_batches.iter().for_each(|batch| counts.add(self.loss.counts(batch)));
         counts
     }
 
-    /// Passes over a global batch that could not be learnt from.
-    pub fn pass_over(&mut self, micro_batches: &[HostBatch]) {
+    /// Passes over the global batch that could not be learnt from.
+    pub fn pass_over(&mut self) {
         self.optimizer.skip();
         let Position { step, samples } = self.position;
-        self.position = Position { step: step + 1, samples: samples + structures(micro_batches) };
+        self.position = Position { step: step + 1, samples: samples + self.structures };
     }
 
     /// Loss and gradient norm of micro-batch `number` of the step at `at` alone, for weights that were loaded before.
@@ -225,6 +289,12 @@ impl Learner {
         Ok(())
     }
 
+    /// Makes the gradients, or those of each task, the sums over ranks.
+    fn exchange_gradients(&mut self) -> Result<(), DistributedError> {
+        let Some(surgery) = &mut self.surgery else { return self.together.sum_gradients() };
+        (0..surgery.len()).try_for_each(|task| self.together.world().sum_tensor(surgery.gradient(task)))
+    }
+
     /// Ends the passes of a step: divides what blocks share, settles conflicts of tasks. Returns the gradient's L2 norm.
     fn gather_gradient(&mut self) -> f64 {
         if let Some(surgery) = &mut self.surgery {
@@ -248,7 +318,7 @@ impl Learner {
         counts: LossCounts,
     ) -> Result<Option<usize>, StepError> {
         for (number, host) in micro_batches.iter().enumerate() {
-            let (_, norm) = self.replay(self.position, number, host, counts)?;
+            let (_, norm) = self.replay(self.position, self.place(number), host, counts)?;
             if !norm.is_finite() {
                 return Ok(Some(number));
             }

@@ -7,6 +7,7 @@ pub mod clip;
 pub mod cmd;
 pub mod config;
 pub mod data;
+pub mod distributed;
 pub mod ema;
 pub mod evaluate;
 pub mod failure;

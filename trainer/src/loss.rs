@@ -46,6 +46,17 @@ pub struct TaskSums {
 }
 
 impl TaskSums {
+    /// No sums of this many tasks.
+    pub fn zeros(tasks: usize) -> Self {
+        let zeros = || vec![0.0; tasks];
+        Self { energy: zeros(), energies: zeros(), forces: zeros(), force_counts: zeros() }
+    }
+
+    /// All sums.
+    pub fn parts_mut(&mut self) -> [&mut Vec<f64>; 4] {
+        [&mut self.energy, &mut self.energies, &mut self.forces, &mut self.force_counts]
+    }
+
     /// Adds the sums of another part of the same step.
     pub fn add(&mut self, other: &Self) {
         let pairs = [

@@ -6,5 +6,6 @@ use clap::Parser;
 use trainer::cmd::Cli;
 
 fn main() -> ExitCode {
+    trainer::native::load_cuda();
     Cli::parse().run(&mut std::io::stdout())
 }

@@ -7,18 +7,37 @@ use shards::targets::TargetTransform;
 use crate::prediction::HostPrediction;
 
 /// Sums of errors over any number of batches of one task. Parts can be added up.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct ErrorSums {
     energies: u64,
+    #[serde(with = "bits")]
     energy: f64,
+    #[serde(with = "bits")]
     energy_per_atom: f64,
     within: u64,
     limit: Option<f64>,
     components: u64,
+    #[serde(with = "bits")]
     force: f64,
     atoms: u64,
+    #[serde(with = "bits")]
     cosine: f64,
+    #[serde(with = "bits")]
     zero_force: f64,
+}
+
+/// Numbers between ranks: all bits, those of NaN too.
+mod bits {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+    pub(super) fn serialize<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
+        value.to_bits().serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+        u64::deserialize(from).map(f64::from_bits)
+    }
 }
 
 /// Mean errors of one task. Absent where nothing was labelled.
@@ -96,6 +115,11 @@ impl Metrics {
         }
     }
 
+    /// The sums of each task so far.
+    pub fn sums(&self) -> &[ErrorSums] {
+        &self.sums
+    }
+
     /// The errors of each task so far.
     pub fn errors(&self) -> Vec<Errors> {
         self.sums.iter().map(ErrorSums::mean).collect()
@@ -137,6 +161,19 @@ impl ErrorSums {
         let norms = (dot(predicted, predicted) * dot(truth, truth)).sqrt();
         // A vanishing force has no direction; it counts as orthogonal.
         self.cosine += if norms > 0.0 { dot(predicted, truth) / norms } else { 0.0 };
+    }
+
+    /// Takes in what another took in.
+    pub fn add(&mut self, other: &Self) {
+        self.energies += other.energies;
+        self.energy += other.energy;
+        self.energy_per_atom += other.energy_per_atom;
+        self.within += other.within;
+        self.components += other.components;
+        self.force += other.force;
+        self.atoms += other.atoms;
+        self.cosine += other.cosine;
+        self.zero_force += other.zero_force;
     }
 
     /// Means over what was taken in.

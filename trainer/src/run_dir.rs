@@ -51,8 +51,8 @@ pub enum RunDirError {
 #[derive(Debug)]
 pub struct RunDir {
     dir: PathBuf,
-    metrics: File,
-    log: File,
+    /// Metrics and log; `None` on ranks that write nothing.
+    files: Option<(File, File)>,
 }
 
 impl RunDir {
@@ -75,6 +75,11 @@ impl RunDir {
         write(METRICS_FILE, "")?;
         write(CONFIG_FILE, config)?;
         Self::open(dir)
+    }
+
+    /// A run directory that another rank writes to.
+    pub fn of_another_rank(dir: &Path) -> Self {
+        Self { dir: dir.to_path_buf(), files: None }
     }
 
     /// Opens the directory of a run that goes on at optimiser step `step`: metrics of later steps are dropped.
@@ -101,7 +106,7 @@ impl RunDir {
             let path = dir.join(name);
             OpenOptions::new().create(true).append(true).open(&path).map_err(io_error("open", &path))
         };
-        Ok(Self { dir: dir.to_path_buf(), metrics: append(METRICS_FILE)?, log: append(LOG_FILE)? })
+        Ok(Self { dir: dir.to_path_buf(), files: Some((append(METRICS_FILE)?, append(LOG_FILE)?)) })
     }
 
     /// Where it is.
@@ -111,15 +116,17 @@ impl RunDir {
 
     /// Appends a line to `metrics.jsonl`.
     pub fn metric(&mut self, value: &impl Serialize) -> Result<(), RunDirError> {
+        let Some((metrics, _)) = &mut self.files else { return Ok(()) };
         let path = self.dir.join(METRICS_FILE);
         let line = serde_json::to_string(value).map_err(|e| io_error("write", &path)(io::Error::other(e)))?;
-        writeln!(self.metrics, "{line}").map_err(io_error("write", &path))
+        writeln!(metrics, "{line}").map_err(io_error("write", &path))
     }
 
     /// Appends a line to the log.
     pub fn log(&mut self, line: &str) -> Result<(), RunDirError> {
+        let Some((_, log)) = &mut self.files else { return Ok(()) };
         let path = self.dir.join(LOG_FILE);
-        writeln!(self.log, "{line}").map_err(io_error("write", &path))
+        writeln!(log, "{line}").map_err(io_error("write", &path))
     }
 
     /// The run's checkpoints.

@@ -4,11 +4,13 @@ mod outcome;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use crate::checkpoint::{Best, Info, SCHEMA_VERSION, Writer};
 use crate::config::sections::{NonFinite, StopSection};
 use crate::config::{Config, ScheduleConfig};
 use crate::data::{GlobalBatch, TrainingData};
+use crate::distributed::{Asked, World};
 use crate::evaluate::{Interrupted, Judgement, validate};
 use crate::failure::{Failure, Part};
 use crate::learner::{Learner, StepError, StepReport};
@@ -39,27 +41,37 @@ pub struct Session<'a> {
     learner: Learner,
     data: TrainingData,
     run_dir: RunDir,
-    writer: Writer,
+    /// Of rank 0 alone.
+    writer: Option<Writer>,
     watch: Watch,
     memory: Memory,
     meter: Meter,
     signals: &'static Signals,
     validated_at: Option<u64>,
+    world: Rc<World>,
+    asked: Asked,
 }
 
 impl<'a> Session<'a> {
     /// Starts the loader; nothing is learnt yet.
     pub fn start(
         (config, tasks, plan): (&'a Config, &'a [Task], RunPlan),
-        learner: Learner,
-        memory: Memory,
+        (mut learner, memory): (Learner, Memory),
         run_dir: RunDir,
         progress: Progress,
-        signals: &'static Signals,
+        (signals, world): (&'static Signals, Rc<World>),
     ) -> anyhow::Result<Self> {
-        let data = TrainingData::open(config, tasks, plan.epochs, memory.cursor)?;
-        let store = run_dir.checkpoints(config.checkpoint.keep.get())?;
-        let watch = Watch::open(&config.run, run_dir.path(), learner.position().step, progress)?;
+        learner.join(world.clone(), config.model.recompute)?;
+        let share = (world.rank(), world.ranks());
+        let data = TrainingData::open(config, tasks, plan.epochs, memory.cursor, share)?;
+        let (mut run, mut writer) = (config.run.clone(), None);
+        if world.is_first() {
+            let store = run_dir.checkpoints(config.checkpoint.keep.get())?;
+            writer = Some(Writer::new(store, config.checkpoint.background));
+        } else {
+            (run.tensorboard, run.prometheus) = (false, None);
+        }
+        let watch = Watch::open(&run, run_dir.path(), learner.position().step, progress)?;
         Ok(Self {
             config,
             tasks,
@@ -67,12 +79,14 @@ impl<'a> Session<'a> {
             learner,
             data,
             run_dir,
-            writer: Writer::new(store, config.checkpoint.background),
+            writer,
             watch,
             memory,
             meter: Meter::start(),
             signals,
             validated_at: None,
+            world,
+            asked: Asked::default(),
         })
     }
 
@@ -82,6 +96,7 @@ impl<'a> Session<'a> {
             // From here on a killed run can be resumed.
             self.save()?;
         }
+        self.asked = self.asking().of_all(&self.world)?;
         let mut ending = self.reason_to_stop();
         if self.memory.validation_due && ending.is_none() {
             self.validate_and_save(false)?;
@@ -106,7 +121,7 @@ impl<'a> Session<'a> {
             }
         }
         self.watch.finish();
-        let written = self.writer.wait()?;
+        let written = self.writer.as_mut().map(Writer::wait).transpose()?.unwrap_or_default();
         self.log_checkpoints(&written)?;
         let outcome = self.outcome(ending.unwrap_or(Ending::Complete));
         self.run_dir.metric(&outcome)?;
@@ -115,10 +130,15 @@ impl<'a> Session<'a> {
 
     /// Learns from a global batch; `None` if the run is to stop before that was done.
     fn learn(&mut self, batch: &GlobalBatch) -> anyhow::Result<Option<Learnt>> {
-        let signals = self.signals;
+        // Several ranks end a step together: what was asked of one of them waits until then.
+        let (signals, is_alone) = (self.signals, self.world.ranks() == 1);
+        self.learner.ask(self.asking());
         loop {
-            match self.learner.step_unless(&batch.parts, || signals.are_pending()) {
-                Ok(report) => return Ok(Some(Learnt::Step(report))),
+            match self.learner.step_unless(&batch.parts, || is_alone && signals.are_pending()) {
+                Ok(report) => {
+                    self.asked = report.asked;
+                    return Ok(Some(Learnt::Step(report)));
+                }
                 Err(StepError::Interrupted) if signals.is_stop_asked() => return Ok(None),
                 Err(StepError::Interrupted) => {
                     // Saved as it was before the step, which then begins again: the bits are the same.
@@ -129,6 +149,9 @@ impl<'a> Session<'a> {
                 Err(error @ StepError::NonFinite { .. }) => {
                     return self.pass_over(error, batch).map(|()| Some(Learnt::Nothing));
                 }
+                Err(error @ StepError::NonFiniteElsewhere { .. }) => {
+                    return self.pass_over_with_others(&error).map(|()| Some(Learnt::Nothing));
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -138,14 +161,17 @@ impl<'a> Session<'a> {
     fn pass_over(&mut self, error: StepError, batch: &GlobalBatch) -> anyhow::Result<()> {
         let StepError::NonFinite { part, .. } = &error else { return Err(error.into()) };
         let numbers = part.map_or(0..batch.parts.len(), |part| part..part + 1);
-        let counts = self.learner.counts(&batch.parts);
+        let counts = self.learner.global_counts(&batch.parts)?.0;
         let failure = Failure {
             told: error.to_string(),
             energies: counts.energies,
             forces: counts.forces,
-            parts: numbers.map(|number| Part { number, batch: batch.parts[number].clone() }).collect(),
+            parts: numbers
+                .map(|number| Part { number: self.learner.place(number), batch: batch.parts[number].clone() })
+                .collect(),
         };
-        let dir = failure.write(self.run_dir.path(), self.info()?, self.learner.state())?;
+        let rank = self.world.rank();
+        let dir = failure.write(self.run_dir.path(), rank, self.info()?, self.learner.state())?;
         let kept = format!("kept for `jmp-train replay {}`", dir.display());
         let guard = &self.config.guard;
         if guard.non_finite == NonFinite::Stop || self.memory.skipped >= guard.max_skips.get() {
@@ -157,14 +183,28 @@ impl<'a> Session<'a> {
         }
         self.memory.skipped += 1;
         let step = self.learner.position().step;
-        self.learner.pass_over(&batch.parts);
+        self.learner.pass_over();
         let text = format!("step {step} skipped: {error}; {kept}");
         self.watch.event(&text, &SkipRecord { kind: "skipped", step: step + 1, told: error.to_string() });
         Ok(self.run_dir.log(&text)?)
     }
 
+    /// What [`Self::pass_over`] comes to on the ranks that are not to blame.
+    fn pass_over_with_others(&mut self, error: &StepError) -> anyhow::Result<()> {
+        let guard = &self.config.guard;
+        if guard.non_finite == NonFinite::Stop || self.memory.skipped >= guard.max_skips.get() {
+            return Err(self.world.failure_of_another(&error.to_string()).into());
+        }
+        self.memory.skipped += 1;
+        let step = self.learner.position().step;
+        self.learner.pass_over();
+        let text = format!("step {step} skipped: {error}");
+        self.watch.event(&text, &SkipRecord { kind: "skipped", step: step + 1, told: error.to_string() });
+        Ok(self.run_dir.log(&text)?)
+    }
+
     fn tell(&mut self, learnt: &Learnt, batch: &GlobalBatch) -> anyhow::Result<()> {
-        let written = self.writer.poll()?;
+        let written = self.writer.as_mut().map(Writer::poll).transpose()?.unwrap_or_default();
         self.log_checkpoints(&written)?;
         let Learnt::Step(report) = learnt else { return Ok(()) };
         self.meter.count(report.structures, batch.waited);
@@ -248,9 +288,16 @@ impl<'a> Session<'a> {
 
     /// Judges the averaged weights on the validation splits; true if they are the best so far.
     fn validate(&mut self) -> anyhow::Result<bool> {
-        let (config, tasks, signals) = (self.config, self.tasks, self.signals);
-        let judged =
-            self.learner.evaluating(|network| validate(network, config, tasks, || signals.are_pending()))?;
+        let (config, tasks, signals, world) = (self.config, self.tasks, self.signals, self.world.clone());
+        let interrupted = || world.ranks() == 1 && signals.are_pending();
+        let judged = self.learner.evaluating(|network| validate(network, config, tasks, &world, interrupted));
+        // A rank with an error says so and ends; it must not answer what the others still ask in the validation.
+        let judged = match judged {
+            Err(error) if !error.is::<Interrupted>() => return Err(error),
+            judged => judged,
+        };
+        self.asked = self.asking().of_all(&self.world)?;
+        let judged = judged?;
         let Some(Judgement { metric, tasks }) = judged else { return Ok(false) };
         let at = self.learner.position();
         self.validated_at = Some(at.step);
@@ -280,9 +327,18 @@ impl<'a> Session<'a> {
         Ok(improved)
     }
 
+    /// What this rank would have all do. A clock and a signal are one rank's own; all must stop at the same step.
+    fn asking(&self) -> Asked {
+        let late = match &self.config.schedule {
+            ScheduleConfig::Finetune(_, stop) => stop.minutes.is_some_and(|m| self.minutes() >= m.get()),
+            ScheduleConfig::Pretrain(_) => false,
+        };
+        Asked { stop: self.signals.is_stop_asked(), late }
+    }
+
     fn reason_to_stop(&self) -> Option<Ending> {
         let at = self.learner.position();
-        if self.signals.is_stop_asked() {
+        if self.asked.stop {
             return Some(Ending::Signal);
         }
         if at.samples >= self.plan.total_samples {
@@ -298,7 +354,7 @@ impl<'a> Session<'a> {
 
     fn reason_to_stop_early(&self, stop: &StopSection) -> Option<Ending> {
         let tired = stop.patience.is_some_and(|p| self.memory.stale_validations >= p.get());
-        let late = stop.minutes.is_some_and(|m| self.minutes() >= m.get());
+        let late = self.asked.late;
         let slow = match self.learner.schedule() {
             Schedule::Finetune(s) => {
                 stop.min_lr.is_some_and(|lr| s.below(self.learner.position().step, lr.get()))
@@ -315,7 +371,12 @@ impl<'a> Session<'a> {
     }
 
     fn save(&mut self) -> anyhow::Result<()> {
-        let written = self.writer.save(self.info()?, &self.learner.state())?;
+        if self.writer.is_none() {
+            return Ok(());
+        }
+        let (info, state) = (self.info()?, self.learner.state());
+        let written =
+            self.writer.as_mut().map(|writer| writer.save(info, &state)).transpose()?.unwrap_or_default();
         self.log_checkpoints(&written)
     }
 

@@ -12,6 +12,7 @@ use crate::checkpoint::{self, CheckpointError, Info, State, TaskRecord};
 use crate::config::model::ScaleFactors;
 use crate::config::{Config, ForceMode, StepConfig, differences};
 use crate::data::stream_config;
+use crate::distributed::Place;
 use crate::learner::{Learner, Rules};
 use crate::network::{HeadLayout, Network};
 use crate::parameters;
@@ -34,13 +35,22 @@ pub enum Start<'a> {
 #[derive(Debug, Clone, Default)]
 pub struct Notes(pub Vec<String>);
 
-/// Applies `run.device` and `run.threads`.
-pub fn device(config: &Config) -> anyhow::Result<Device> {
-    if let Some(threads) = config.run.threads {
-        tch::set_num_threads(threads.get() as i32);
+/// Applies `run.device` and `run.threads`; on one rank of several, at its `place`.
+pub fn device(config: &Config, place: Option<&Place>) -> anyhow::Result<Device> {
+    let fair = place.and_then(|place| place.threads).map(i64::from);
+    if let Some(threads) = config.run.threads.map(|threads| threads.get() as i64).or(fair) {
+        tch::set_num_threads(threads as i32);
     }
     // The configuration was checked to name a device.
-    parameters::device(&config.run.device).context("run.device")
+    let device = parameters::device(&config.run.device).context("run.device")?;
+    match (device, place) {
+        (Device::Cuda(_), Some(place)) if !config.run.device.starts_with("cuda:") => {
+            // srun may show each task its own GPU alone.
+            let visible = tch::Cuda::device_count().max(1) as u32;
+            Ok(Device::Cuda((place.local_rank % visible) as usize))
+        }
+        _ => Ok(device),
+    }
 }
 
 /// An empty network for the tasks of a configuration.
@@ -65,8 +75,9 @@ pub fn learner(
     tasks: &[Task],
     plan: &RunPlan,
     start: Start,
+    device: Device,
 ) -> anyhow::Result<(Learner, Memory, Notes)> {
-    let network = network(config, device(config)?);
+    let network = network(config, device);
     let mut notes = Notes::default();
     match start {
         Start::Scratch => notes.0.extend(scale_factors(config, tasks, &network)?),

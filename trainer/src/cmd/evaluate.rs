@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::{CheckpointArgs, CommonArgs, DONE};
 use crate::checkpoint::{self, CheckpointError, Info, State};
 use crate::config::{Config, ForceMode};
+use crate::distributed::World;
 use crate::evaluate::errors_on;
 use crate::metrics::Errors;
 use crate::network::Network;
@@ -62,12 +63,17 @@ impl EvaluateArgs {
             self.output.clone().unwrap_or_else(|| default_output(&self.checkpoint.checkpoint, &self.split));
         let mut writer = PredictionWriter::create(&output)?;
         let mut judged = BTreeMap::new();
+        let alone = World::alone();
         for (index, task) in tasks.iter().enumerate() {
             let (name, transform) = (&task.record.name, &task.record.transform);
-            let errors =
-                errors_on(&network, &config, (&tasks, index), &self.split, u64::MAX, |batch, prediction| {
-                    Ok(writer.write(name, transform, batch, prediction)?)
-                })?;
+            let errors = errors_on(
+                &network,
+                &config,
+                (&tasks, index),
+                (&self.split, u64::MAX),
+                &alone,
+                |batch, prediction| Ok(writer.write(name, transform, batch, prediction)?),
+            )?;
             judged.insert(name.clone(), errors);
         }
         let report = Report {
@@ -170,13 +176,20 @@ fn settle_energies(network: &Network, config: &Config, tasks: &mut [Task]) -> an
         }
         let (mut sum, mut count) = (0.0, 0_u64);
         let split = tasks[index].record.split.clone();
-        errors_on(network, config, (tasks, index), &split, u64::MAX, |batch, prediction| {
-            for (g, _) in batch.has_energy.iter().enumerate().filter(|(_, has)| **has) {
-                sum += batch.energy[g] - prediction.energy[g];
-                count += 1;
-            }
-            Ok(())
-        })?;
+        errors_on(
+            network,
+            config,
+            (tasks, index),
+            (&split, u64::MAX),
+            &World::alone(),
+            |batch, prediction| {
+                for (g, _) in batch.has_energy.iter().enumerate().filter(|(_, has)| **has) {
+                    sum += batch.energy[g] - prediction.energy[g];
+                    count += 1;
+                }
+                Ok(())
+            },
+        )?;
         let record = &mut tasks[index].record;
         if count > 0 {
             record.transform.mean += record.transform.std * sum / count as f64;
@@ -187,7 +200,7 @@ fn settle_energies(network: &Network, config: &Config, tasks: &mut [Task]) -> an
 }
 
 fn load(config: &Config, path: &Path) -> anyhow::Result<Network> {
-    let network = setup::network(config, setup::device(config)?);
+    let network = setup::network(config, setup::device(config, None)?);
     let weights = State::read_weights(path)?.into_best_weights();
     network.load(&weights).map_err(|e| CheckpointError::content(path, e.to_string()))?;
     Ok(network)

@@ -49,7 +49,7 @@ impl FitScalesArgs {
     pub(super) fn run(&self, out: &mut dyn Write) -> anyhow::Result<u8> {
         let config = Config::read(&self.config, &self.common.set)?;
         let tasks = Task::open_all(&config)?;
-        let network = setup::network(&config, setup::device(&config)?);
+        let network = setup::network(&config, setup::device(&config, None)?);
         if let Some(path) = &self.checkpoint {
             let path = checkpoint::locate(path, true)?;
             checkpoint::read_info(&path)?;

@@ -2,16 +2,22 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use tch::Device;
 
+use super::ranks::{Meeting, RanksArgs};
 use super::{CommonArgs, DONE, FAILED};
-use crate::config::{Config, RunKind};
+use crate::config::{Config, RunKind, differences};
+use crate::distributed::{Place, World};
+use crate::learner::Learner;
 use crate::plan::RunPlan;
 use crate::progress::{Mode, Progress, duration};
 use crate::run_dir::RunDir;
-use crate::session::{Ending, Outcome, Session};
+use crate::session::{Ending, Memory, Outcome, Session};
 use crate::setup::{self, Notes, Start};
 use crate::signals::Signals;
 use crate::startup::{self, Summary};
@@ -26,6 +32,8 @@ pub(super) struct PretrainArgs {
     /// Continue the run in this directory exactly where its last checkpoint left it.
     #[arg(long, value_name = "RUN")]
     resume: Option<PathBuf>,
+    #[command(flatten)]
+    ranks: RanksArgs,
     #[command(flatten)]
     common: CommonArgs,
 }
@@ -46,6 +54,8 @@ pub(super) struct FinetuneArgs {
     #[arg(long, value_name = "RUN")]
     resume: Option<PathBuf>,
     #[command(flatten)]
+    ranks: RanksArgs,
+    #[command(flatten)]
     common: CommonArgs,
 }
 
@@ -53,7 +63,7 @@ impl PretrainArgs {
     /// Runs the command.
     pub(super) fn run(&self, out: &mut dyn Write) -> anyhow::Result<u8> {
         let start = self.resume.as_deref().map_or(Start::Scratch, Start::Resume);
-        launch(RunKind::Pretrain, self.config.as_deref(), start, &self.common, out)
+        launch(RunKind::Pretrain, self.config.as_deref(), start, (self.ranks, &self.common), out)
     }
 }
 
@@ -65,7 +75,7 @@ impl FinetuneArgs {
             (None, Some(checkpoint)) => Start::Pretrained(checkpoint),
             (None, None) => Start::Scratch,
         };
-        launch(RunKind::Finetune, self.config.as_deref(), start, &self.common, out)
+        launch(RunKind::Finetune, self.config.as_deref(), start, (self.ranks, &self.common), out)
     }
 }
 
@@ -73,36 +83,86 @@ fn launch(
     kind: RunKind,
     file: Option<&Path>,
     start: Start,
-    common: &CommonArgs,
+    (ranks, common): (RanksArgs, &CommonArgs),
     out: &mut dyn Write,
 ) -> anyhow::Result<u8> {
-    let config = read_config(kind, file, start, common)?;
-    let tasks = Task::open_all(&config)?;
-    let plan = RunPlan::new(&config, &tasks)?;
-    let mode = common.mode();
-    let summary = Summary::new(&tasks, &plan);
-    match mode {
-        Mode::Human => summary.write(&config, out)?,
-        Mode::Json => writeln!(out, "{}", serde_json::to_string(&summary)?)?,
-        Mode::Quiet => {}
-    }
-    if !matches!(start, Start::Resume(_)) {
-        RunDir::check_free(&config.run.dir)?;
-    }
-    let (learner, memory, mut notes) = setup::learner(&config, &tasks, &plan, start)?;
-    notes.0.extend(startup::warnings(&config, &tasks)?);
-    let mut run_dir = match start {
-        Start::Resume(_) => RunDir::resume(&config.run.dir, learner.position().step)?,
-        _ => RunDir::create(&config.run.dir, &config.text)?,
+    let prepare = |place: Option<&Place>| {
+        let config = read_config(kind, file, start, common)?;
+        let device = setup::device(&config, place)?;
+        let timeout = Duration::from_secs(config.run.distributed_timeout.get());
+        Ok((config, Meeting { device, timeout }))
     };
+    ranks.run(prepare, |config, world, device| {
+        // Rank 0 speaks for all.
+        let mode = if world.is_first() { common.mode() } else { Mode::Quiet };
+        train(&config, start, mode, (world, device), out)
+    })
+}
+
+fn train(
+    config: &Config,
+    start: Start,
+    mode: Mode,
+    (world, device): (&Rc<World>, Device),
+    out: &mut dyn Write,
+) -> anyhow::Result<u8> {
+    world.same("configuration", &config.text, differences)?;
+    let (tasks, plan, learner, memory, notes) =
+        world.agree(prepare(config, start, (world.as_ref(), device, mode), out))?;
+    let manifests: Vec<String> =
+        tasks.iter().map(|t| format!("`{}` {:.12}…", t.record.name, t.record.manifest)).collect();
+    let changed = |first: &str, own: &str| {
+        let pairs = first.lines().zip(own.lines()).filter(|(first, own)| first != own);
+        pairs.map(|(first, own)| format!("manifest of dataset {own} instead of {first}")).collect()
+    };
+    world.same("data", &manifests.join("\n"), changed)?;
+    let step = learner.position().step;
+    world.same("checkpoint", &step.to_string(), |first, own| {
+        if own == first { Vec::new() } else { vec![format!("step {own} instead of {first}")] }
+    })?;
+    let run_dir = match start {
+        _ if !world.is_first() => Ok(RunDir::of_another_rank(&config.run.dir)),
+        Start::Resume(_) => RunDir::resume(&config.run.dir, step),
+        _ => RunDir::create(&config.run.dir, &config.text),
+    };
+    let mut run_dir = world.agree(run_dir.map_err(anyhow::Error::from))?;
     tell(&notes, learner.size(), mode, &mut run_dir, out)?;
     out.flush()?;
     let signals = Signals::listen().context("listening for signals")?;
     let progress = Progress::new(mode, plan.total_samples, Box::new(std::io::stdout()));
-    let session = Session::start((&config, &tasks, plan), learner, memory, run_dir, progress, signals)?;
+    let session = Session::start(
+        (config, &tasks, plan),
+        (learner, memory),
+        run_dir,
+        progress,
+        (signals, world.clone()),
+    )?;
     let outcome = session.run()?;
-    report(&outcome, kind, mode, out)?;
+    report(&outcome, config.kind, mode, out)?;
     Ok(if outcome.ending == Ending::Signal { FAILED } else { DONE })
+}
+
+/// Everything before the first step that a rank does for itself.
+fn prepare(
+    config: &Config,
+    start: Start,
+    (world, device, mode): (&World, Device, Mode),
+    out: &mut dyn Write,
+) -> anyhow::Result<(Vec<Task>, RunPlan, Learner, Memory, Notes)> {
+    let tasks = Task::open_all(config)?;
+    let plan = RunPlan::new(config, &tasks)?;
+    let summary = Summary::new(&tasks, &plan);
+    match mode {
+        Mode::Human => summary.write(config, out)?,
+        Mode::Json => writeln!(out, "{}", serde_json::to_string(&summary)?)?,
+        Mode::Quiet => {}
+    }
+    if world.is_first() && !matches!(start, Start::Resume(_)) {
+        RunDir::check_free(&config.run.dir)?;
+    }
+    let (learner, memory, mut notes) = setup::learner(config, &tasks, &plan, start, device)?;
+    notes.0.extend(startup::warnings(config, &tasks)?);
+    Ok((tasks, plan, learner, memory, notes))
 }
 
 fn read_config(

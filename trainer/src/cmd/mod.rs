@@ -8,6 +8,7 @@ mod fit_scales;
 mod import;
 mod launch;
 mod plan;
+mod ranks;
 mod replay;
 
 use std::io::Write;
@@ -18,6 +19,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::checkpoint::CheckpointError;
 use crate::config::ConfigError;
+use crate::distributed::DistributedError;
 use crate::run_dir::RunDirError;
 use shards::ShardError;
 
@@ -148,6 +150,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             || cause.is::<CheckpointError>()
             || cause.is::<ShardError>()
             || cause.is::<RunDirError>()
+            || cause.downcast_ref::<DistributedError>().is_some_and(DistributedError::is_input)
     });
     if is_input { BAD_INPUT } else { FAILED }
 }

@@ -83,7 +83,7 @@ impl ReplayArgs {
     fn learner(&self, info: &Info) -> anyhow::Result<Learner> {
         let source = Source::from_text(&self.batch.join("state.json"), info.config.clone(), &self.set)?;
         let config = Config::from_source(&source)?;
-        let network = setup::network(&config, setup::device(&config)?);
+        let network = setup::network(&config, setup::device(&config, None)?);
         let state = State::read_weights(&self.batch)?;
         network.load(&state.model).map_err(|e| CheckpointError::content(&self.batch, e.to_string()))?;
         let rules = Rules {

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use toml::{Table, Value};
 
 /// Settings that change how a run is watched, kept or where it computes, but not what it computes.
-const FREE: [&str; 13] = [
+const FREE: [&str; 14] = [
     "run.dir",
     "run.device",
     "run.threads",
+    "run.distributed_timeout",
     "sampling.workers",
     "sampling.prefetch",
     "schedule.max_steps",

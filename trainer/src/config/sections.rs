@@ -26,9 +26,12 @@ pub struct RunSection {
     /// Numbers the model computes with.
     #[serde(default)]
     pub precision: Precision,
-    /// Threads of the tensor library; all cores when absent.
+    /// Threads of the tensor library; all cores when absent, a fair part of them beside other ranks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<Count>,
+    /// Seconds that one rank waits for the others before it gives up: when they meet, and in each exchange.
+    #[serde(default = "ten_minutes")]
+    pub distributed_timeout: Count,
     /// Whether TensorBoard's event files are written beside `metrics.jsonl`.
     #[serde(default = "yes")]
     pub tensorboard: bool,
@@ -39,6 +42,10 @@ pub struct RunSection {
 
 fn yes() -> bool {
     true
+}
+
+fn ten_minutes() -> Count {
+    Count::known(600)
 }
 
 fn auto() -> String {

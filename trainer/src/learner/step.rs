@@ -5,6 +5,7 @@ use std::time::Instant;
 use shards::batch::HostBatch;
 use thiserror::Error;
 
+use crate::distributed::{Asked, DistributedError};
 use crate::loss::TaskSums;
 use crate::schedule::Position;
 
@@ -26,6 +27,14 @@ pub enum StepError {
         /// Ids of the structures in it, or in all of them.
         ids: Vec<String>,
     },
+    /// The same in a micro-batch of another rank. The weights have not moved.
+    #[error("step {step}: the {what} of another rank is not finite")]
+    NonFiniteElsewhere {
+        /// Step that failed.
+        step: u64,
+        /// `loss` or `gradient`.
+        what: &'static str,
+    },
     /// There is not enough memory for a micro-batch. The weights have not moved.
     #[error(
         "step {step}: out of memory for a batch of {sizes}; use a smaller sampling.batch_size with a larger \
@@ -45,6 +54,9 @@ pub enum StepError {
     /// libtorch refused.
     #[error("libtorch")]
     Torch(#[from] tch::TchError),
+    /// The other ranks.
+    #[error(transparent)]
+    Distributed(#[from] DistributedError),
 }
 
 /// What a step tells of itself.
@@ -66,6 +78,8 @@ pub struct StepReport {
     pub skipped: bool,
     /// What took how long.
     pub times: StepTimes,
+    /// What any rank asks.
+    pub asked: Asked,
 }
 
 /// Parts of a step, s; on a GPU the time to ask for the work, not to do it.
@@ -77,6 +91,8 @@ pub struct StepTimes {
     pub forward: f64,
     /// Gradients.
     pub backward: f64,
+    /// Waiting for the gradients of other ranks.
+    pub exchange: f64,
     /// Clipping, AdamW and the average.
     pub optimizer: f64,
 }
@@ -108,7 +124,7 @@ pub(super) fn non_finite(
     StepError::NonFinite { step, what, value, part, ids }
 }
 
-/// Structures of a global batch.
+/// Structures of micro-batches.
 pub(super) fn structures(batches: &[HostBatch]) -> u64 {
     batches.iter().map(|b| b.structures() as u64).sum()
 }

@@ -1,8 +1,9 @@
-//! The C interface of `shim/operators.cpp` and `shim/profile.cpp`. The only unsafe code of the project.
+//! The C interface of `shim/operators.cpp`, `shim/load.cpp` and `shim/profile.cpp`.
 
 #![allow(unsafe_code, reason = "calls into C++; each block says why it is sound")]
 
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::ptr::NonNull;
 
 use tch::Tensor;
 
@@ -61,6 +62,7 @@ unsafe extern "C" {
     -> bool;
     fn jmp_sum_of_squares(tensor: Raw, sum: *mut f64) -> bool;
     fn jmp_keep_memory();
+    fn jmp_load(path: *const c_char, symbol: *const c_char) -> *mut c_void;
     fn jmp_profile_start();
     fn jmp_profile_stop() -> usize;
     fn jmp_profile_entry(index: usize, calls: *mut u64, seconds: *mut f64, flop: *mut f64) -> *const c_char;
@@ -74,7 +76,7 @@ fn raw_or_null(tensor: Option<&Tensor>) -> Raw {
     tensor.map_or(std::ptr::null(), raw)
 }
 
-fn last_error() -> String {
+pub(crate) fn last_error() -> String {
     // Sound: the pointer is to a string of this thread that lives until the next failing call.
     unsafe { CStr::from_ptr(jmp_last_error()) }.to_string_lossy().into_owned()
 }
@@ -252,6 +254,27 @@ pub(super) fn sum_of_squares(tensor: &Tensor) -> Result<f64, String> {
 
 pub(super) fn keep_memory() {
     unsafe { jmp_keep_memory() }
+}
+
+/// A function of a shared object that stays loaded as long as the program runs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Loaded(NonNull<c_void>);
+
+impl Loaded {
+    /// Loads a shared object and finds a function of it; without a name, the object itself.
+    pub(crate) fn new(path: &str, symbol: Option<&str>) -> Result<Self, String> {
+        let text = |text: &str| CString::new(text).map_err(|_| format!("a zero byte in {text:?}"));
+        let (path, symbol) = (text(path)?, symbol.map(text).transpose()?);
+        let symbol = symbol.as_ref().map_or(std::ptr::null(), |symbol| symbol.as_ptr());
+        // Sound: the strings outlive the call. What a shared object does when it is loaded is its own.
+        NonNull::new(unsafe { jmp_load(path.as_ptr(), symbol) }).map(Self).ok_or_else(last_error)
+    }
+
+    /// The function's address.
+    #[cfg(feature = "distributed")]
+    pub(crate) fn as_ptr(self) -> *const c_void {
+        self.0.as_ptr()
+    }
 }
 
 pub(super) fn profile_start() {

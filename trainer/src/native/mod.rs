@@ -4,11 +4,17 @@
 //! adds to the graph has derivatives of any order (the activation up to the third, recomputed parts the first only), works on every device and in every precision (quick loops for single
 //! precision on a CPU, libtorch's own operations elsewhere), and is compared with plain tch operations by tests.
 
+mod cuda;
 mod ffi;
 mod functions;
 mod optimizer;
 mod profile;
 
+pub use cuda::load_cuda;
+#[cfg(feature = "distributed")]
+pub(crate) use cuda::nccl_plugin;
+#[cfg(feature = "distributed")]
+pub(crate) use ffi::{Loaded, last_error};
 pub(crate) use functions::recomputed;
 pub use functions::{
     activated_linear, activation, backward, batched, bilinear, edge_sum, gated_linear, gated_sum, gather,

@@ -9,6 +9,7 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use super::ranks::RanksArgs;
 use super::{CommonArgs, DONE};
 use crate::config::{Config, Source, StepConfig};
 use crate::data::TrainingData;
@@ -43,6 +44,8 @@ pub(super) struct BenchArgs {
     #[arg(long)]
     profile: bool,
     #[command(flatten)]
+    ranks: RanksArgs,
+    #[command(flatten)]
     common: CommonArgs,
 }
 
@@ -64,13 +67,19 @@ impl BenchArgs {
     pub(super) fn run(&self, out: &mut dyn Write) -> anyhow::Result<u8> {
         let source = Source::read(&self.config, &self.common.set)?;
         if self.subject == Subject::Step && StepConfig::is_meant(&source) {
-            let report = step::run(&source, &self.config, (self.warm_up, self.count), self.profile)?;
-            if self.common.json {
-                writeln!(out, "{}", serde_json::to_string(&report)?)?;
-            } else {
-                write!(out, "{}", report.text())?;
-            }
-            return Ok(DONE);
+            return self.ranks.run(
+                |place| step::prepare(&source, place),
+                |config, world, _| {
+                    let counts = (self.warm_up, self.count);
+                    let report = step::run((&source, &config), &self.config, counts, self.profile, world)?;
+                    match (world.is_first(), self.common.json) {
+                        (false, _) => {}
+                        (true, true) => writeln!(out, "{}", serde_json::to_string(&report)?)?,
+                        (true, false) => write!(out, "{}", report.text())?,
+                    }
+                    Ok(DONE)
+                },
+            );
         }
         let config = Config::from_source(&source)?;
         let tasks = Task::open_all(&config)?;
@@ -94,7 +103,7 @@ impl BenchArgs {
 
     fn loader(&self, config: &Config, tasks: &[Task]) -> anyhow::Result<Report> {
         let wanted = self.warm_up + self.count;
-        let mut data = TrainingData::open(config, tasks, u64::MAX, Cursor::default())?;
+        let mut data = TrainingData::open(config, tasks, u64::MAX, Cursor::default(), (0, 1))?;
         let mut seen = Measured::default();
         for index in 0..wanted {
             let begin = Instant::now();
@@ -111,8 +120,9 @@ impl BenchArgs {
         let mut config = config.clone();
         // Unfitted scale factors cost what fitted ones do.
         config.model.scale_factors = crate::config::model::ScaleFactors::None;
-        let (mut learner, _, _) = setup::learner(&config, tasks, &plan, Start::Scratch)?;
-        let data = TrainingData::open(&config, tasks, u64::MAX, Cursor::default())?;
+        let (mut learner, _, _) =
+            setup::learner(&config, tasks, &plan, Start::Scratch, setup::device(&config, None)?)?;
+        let data = TrainingData::open(&config, tasks, u64::MAX, Cursor::default(), (0, 1))?;
         let batches: Vec<_> = data.take(self.warm_up + self.count).collect::<Result<_, _>>()?;
         let mut seen = Measured::default();
         for (index, batch) in batches.iter().enumerate() {

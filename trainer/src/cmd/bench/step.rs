@@ -2,15 +2,18 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::time::Instant;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use shards::batch::HostBatch;
 use tch::{Device, Kind, Tensor};
 
+use super::super::ranks::Meeting;
 use super::peak_rss_mb;
 use crate::checkpoint::{Margins, TaskRecord};
 use crate::config::{ConfigError, Source, StepConfig};
+use crate::distributed::{Place, World};
 use crate::learner::{Learner, Rules, StepTimes};
 use crate::native::{self, Cost, Profile};
 use crate::schedule::{Schedule, WarmupCosine};
@@ -23,6 +26,8 @@ pub(super) struct StepReport {
     kind: &'static str,
     subject: &'static str,
     config: String,
+    ranks: u32,
+    /// Of a rank.
     threads: i32,
     instruction_set: String,
     parameters: i64,
@@ -56,6 +61,8 @@ struct Parts {
     batch: f64,
     forward: f64,
     backward: f64,
+    /// Waiting for other ranks.
+    exchange: f64,
     optimizer: f64,
 }
 
@@ -67,19 +74,27 @@ struct Operation {
     gflop: f64,
 }
 
-/// Runs `warm_up` and then `count` steps of a configuration of the kind "step".
+/// Reads a configuration of the kind "step" and sets its threads.
+pub(super) fn prepare(source: &Source, place: Option<&Place>) -> anyhow::Result<(StepConfig, Meeting)> {
+    let config = StepConfig::from_source(source)?;
+    let fair = place.and_then(|place| place.threads).map(i64::from);
+    if let Some(threads) = fair.or(config.threads.map(|threads| threads.get() as i64)) {
+        tch::set_num_threads(threads as i32);
+    }
+    Ok((config, Meeting { device: Device::Cpu, timeout: Duration::from_secs(600) }))
+}
+
+/// Runs `warm_up` and then `count` steps; each rank has the whole batch as its micro-batch of a global one.
 pub(super) fn run(
-    source: &Source,
+    (source, config): (&Source, &StepConfig),
     file: &Path,
     (warm_up, count): (usize, usize),
     profile: bool,
+    world: &Rc<World>,
 ) -> anyhow::Result<StepReport> {
-    let config = StepConfig::from_source(source)?;
-    if let Some(threads) = config.threads {
-        tch::set_num_threads(threads.get() as i32);
-    }
     let batch = config.batch(file)?;
-    let mut learner = learner(&config, &batch, source)?;
+    let mut learner = learner(config, &batch, source)?;
+    learner.join(world.clone(), config.model.recompute)?;
     let batches = std::slice::from_ref(&batch);
     for _ in 0..warm_up {
         learner.step(batches)?;
@@ -97,12 +112,13 @@ pub(super) fn run(
     let median_ms = median(whole.clone());
     let min_ms = whole.iter().copied().fold(f64::INFINITY, f64::min);
     let part = |of: fn(&StepTimes) -> f64| 1e3 * median(times.iter().map(of).collect());
-    let per_second = |count: usize| 1e3 * count as f64 / median_ms;
+    let per_second = |count: usize| 1e3 * f64::from(world.ranks()) * count as f64 / median_ms;
     let edges = batch.graph.main.edges.source.len();
     Ok(StepReport {
         kind: "bench",
         subject: "step",
         config: file.display().to_string(),
+        ranks: world.ranks(),
         threads: tch::get_num_threads(),
         instruction_set: native::instruction_set(),
         parameters: learner.size(),
@@ -116,6 +132,7 @@ pub(super) fn run(
             batch: part(|t| t.batch),
             forward: part(|t| t.forward),
             backward: part(|t| t.backward),
+            exchange: part(|t| t.exchange),
             optimizer: part(|t| t.optimizer),
         },
         structures_per_second: per_second(batch.structures()),
@@ -139,15 +156,17 @@ impl From<Cost> for Operation {
 impl StepReport {
     /// For people.
     pub(super) fn text(&self) -> String {
-        let Parts { batch, forward, backward, optimizer } = &self.parts_ms;
+        let Parts { batch, forward, backward, exchange, optimizer } = &self.parts_ms;
         let mut text = format!(
-            "step: {:.0} ms (median of {}; least {:.0}), {} threads, {}\n  \
-             batch {batch:.1} + forward {forward:.0} + backward {backward:.0} + optimiser {optimizer:.0} ms\n  \
+            "step: {:.0} ms (median of {}; least {:.0}), {} x {} threads, {}\n  \
+             batch {batch:.1} + forward {forward:.0} + backward {backward:.0} + exchange {exchange:.0} + optimiser \
+             {optimizer:.0} ms\n  \
              {} structures, {} atoms, {} edges: {:.2} structures/s, {:.0} atoms/s, {:.0} edges/s\n  \
              matrix products: {:.1} GFLOP, floor {:.0} ms at {:.0} GFLOP/s; the step takes {:.2} times that\n",
             self.step_ms_median,
             self.steps,
             self.step_ms_min,
+            self.ranks,
             self.threads,
             self.instruction_set,
             self.structures,

@@ -1,0 +1,114 @@
+//! The environments of torchrun and srun, emulated.
+
+use std::process::{Child, Command};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::programs::{Ended, Run, Workshop, distance, free_port, wait_for};
+
+/// Starts two ranks by hand; `variables` gives those of each.
+fn two_ranks(workshop: &Workshop, arguments: &[&str], variables: impl Fn(u32, &mut Command)) -> Vec<Child> {
+    let start = |rank| {
+        let mut command = workshop.command(arguments);
+        variables(rank, &mut command);
+        command.spawn().unwrap()
+    };
+    (0..2).map(start).collect()
+}
+
+fn torchrun(port: u16) -> impl Fn(u32, &mut Command) {
+    move |rank, command| {
+        command.env("RANK", rank.to_string()).env("LOCAL_RANK", rank.to_string());
+        command.env("WORLD_SIZE", "2").env("LOCAL_WORLD_SIZE", "2");
+        command.env("MASTER_ADDR", "127.0.0.1").env("MASTER_PORT", port.to_string());
+        command.env("TORCHELASTIC_RESTART_COUNT", "0");
+    }
+}
+
+#[test]
+fn distributed_torchrun_and_srun_start_ranks() {
+    let workshop = Workshop::new();
+    let short = ["--set", "schedule.max_steps=6", "--set", "validation.every_steps=6"];
+    let one = workshop.pretrain("one", &short);
+    let arguments =
+        |dir: &'static str| [&["pretrain", "config.toml", "--quiet", "--set", dir][..], &short].concat();
+    let finish = |children: Vec<Child>| {
+        for child in children {
+            let ended = Ended::of(child);
+            assert_eq!(ended.code(), Some(0), "{}", ended.errors());
+        }
+    };
+    finish(two_ranks(&workshop, &arguments("run.dir=torchrun"), torchrun(free_port())));
+    let port = free_port();
+    finish(two_ranks(&workshop, &arguments("run.dir=srun"), |rank, command| {
+        command.env("SLURM_PROCID", rank.to_string()).env("SLURM_LOCALID", rank.to_string());
+        command.env("SLURM_NTASKS", "2").env("SLURM_JOB_NODELIST", "localhost");
+        command.env("MASTER_PORT", port.to_string());
+    }));
+    for dir in ["torchrun", "srun"] {
+        let (apart, name) = distance(&one.tensors(6), &Run(workshop.path(dir)).tensors(6));
+        assert!(apart < 1e-12, "{dir}: {name} is {apart:e} apart");
+    }
+}
+
+#[test]
+fn distributed_launchers_that_make_no_sense_are_refused() {
+    let workshop = Workshop::new();
+    let refused = |variables: &[(&str, &str)], more: &[&str], words: &[&str]| {
+        let mut command = workshop.command(&[&["pretrain", "config.toml"], more].concat());
+        command.envs(variables.iter().copied());
+        let ended = Ended::of(command.spawn().unwrap());
+        assert_eq!(ended.code(), Some(2), "{}", ended.errors());
+        for word in words {
+            assert!(ended.errors().contains(word), "no `{word}` in: {}", ended.errors());
+        }
+    };
+    refused(&[("RANK", "0"), ("WORLD_SIZE", "2")], &[], &["MASTER_ADDR", "expected", "found nothing"]);
+    refused(&[("RANK", "2"), ("WORLD_SIZE", "2")], &[], &["RANK", "found 2 of 2"]);
+    let place = [("RANK", "0"), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", "1")];
+    refused(&place, &["--ranks", "3"], &["--ranks 3", "has started 2 ranks"]);
+    let slurm = [("SLURM_PROCID", "0"), ("SLURM_NTASKS", "2"), ("SLURM_JOB_NODELIST", "gpu[")];
+    refused(&slurm, &[], &["SLURM_JOB_NODELIST", "gpu["]);
+    refused(&[], &["--ranks", "0"], &["--ranks", "0"]);
+    assert!(!workshop.path("run").exists(), "something was left behind");
+}
+
+#[test]
+fn distributed_a_signal_to_one_rank_stops_all_at_one_step() {
+    let workshop = Workshop::new();
+    let arguments = [
+        "pretrain",
+        "config.toml",
+        "--quiet",
+        "--set",
+        "schedule.max_steps=2000",
+        "--set",
+        "schedule.epochs=500",
+    ];
+    let mut ranks = two_ranks(&workshop, &arguments, torchrun(free_port()));
+    let run = Run(workshop.path("run"));
+    wait_for(&run.checkpoint(4), &mut ranks[0]);
+    kill(Pid::from_raw(ranks[1].id() as i32), Signal::SIGTERM).unwrap();
+    for rank in ranks {
+        let ended = Ended::of(rank);
+        assert_eq!(ended.code(), Some(1), "{}", ended.errors());
+        assert!(ended.errors().is_empty(), "{}", ended.errors());
+    }
+    let finished = &run.records("finished")[0];
+    assert_eq!(finished["ending"], "signal");
+    assert!(run.checkpoint(finished["step"].as_u64().unwrap()).exists());
+    // Its parent passes signals on as well.
+    let mut parent =
+        workshop.command(&["pretrain", "--resume", "run", "--quiet", "--ranks", "3"]).spawn().unwrap();
+    let later = finished["step"].as_u64().unwrap() + 8;
+    let next = (later - later % 4).max(8);
+    wait_for(&run.checkpoint(next), &mut parent);
+    kill(Pid::from_raw(parent.id() as i32), Signal::SIGTERM).unwrap();
+    let ended = Ended::of(parent);
+    assert_eq!(ended.code(), Some(1), "{}", ended.errors());
+    assert!(ended.errors().is_empty(), "{}", ended.errors());
+    let finished = run.records("finished").last().cloned().unwrap();
+    assert_eq!(finished["ending"], "signal");
+    assert!(run.checkpoint(finished["step"].as_u64().unwrap()).exists());
+}

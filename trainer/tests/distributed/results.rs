@@ -1,0 +1,58 @@
+//! What ranks compute is what one process computes.
+
+use crate::programs::{Run, Workshop, distance};
+
+/// Losses and validations of two runs are the same but for rounding.
+#[track_caller]
+fn assert_same_course(one: &Run, many: &Run, tolerance: f64) {
+    let (a, b) = (one.losses(), many.losses());
+    assert_eq!(a.len(), b.len());
+    for (step, (a, b)) in a.iter().zip(&b).enumerate() {
+        assert!((a - b).abs() <= tolerance * a.abs(), "loss of step {step}: {a} and {b}");
+    }
+    let (a, b) = (one.records("validation"), many.records("validation"));
+    assert!(a.len() >= 2 && a.len() == b.len());
+    for (a, b) in a.iter().zip(&b) {
+        for task in ["large", "small"] {
+            let counts = |record: &serde_json::Value| {
+                (record["tasks"][task]["structures"].clone(), record["tasks"][task]["atoms"].clone())
+            };
+            assert_eq!(counts(a), counts(b), "{task}");
+        }
+        let (a, b) = (a["metric"].as_f64().unwrap(), b["metric"].as_f64().unwrap());
+        assert!((a - b).abs() <= tolerance * a, "validation: {a} and {b}");
+    }
+}
+
+#[test]
+fn distributed_ranks_learn_what_one_process_learns() {
+    let workshop = Workshop::new();
+    let one = workshop.pretrain("one", &[]);
+    let wanted = one.tensors(22);
+    for ranks in ["2", "3"] {
+        let many = workshop.pretrain(&format!("ranks-{ranks}"), &["--ranks", ranks]);
+        assert_same_course(&one, &many, 1e-12);
+        let (apart, name) = distance(&wanted, &many.tensors(22));
+        assert!(apart < 1e-12, "{ranks} ranks: {name} is {apart:e} apart");
+    }
+    // More ranks than micro-batches: one never has any.
+    let many = workshop.pretrain("ranks-4", &["--ranks", "4"]);
+    let (apart, name) = distance(&wanted, &many.tensors(22));
+    assert!(apart < 1e-12, "4 ranks: {name} is {apart:e} apart");
+}
+
+#[test]
+fn distributed_ranks_learn_the_same_in_single_precision_and_with_recomputed_blocks() {
+    let workshop = Workshop::new();
+    let single = ["--set", "run.precision=\"f32\""];
+    let one = workshop.pretrain("one", &single);
+    let two = workshop.pretrain("two", &[&single[..], &["--ranks", "2"]].concat());
+    assert_same_course(&one, &two, 1e-5);
+    let (apart, name) = distance(&one.tensors(22), &two.tensors(22));
+    assert!(apart < 5e-6, "{name} is {apart:e} apart");
+    let recompute = ["--set", "model.recompute=true", "--set", "model.dropout=0.0"];
+    let one = workshop.pretrain("one-recomputed", &recompute);
+    let two = workshop.pretrain("two-recomputed", &[&recompute[..], &["--ranks", "2"]].concat());
+    let (apart, name) = distance(&one.tensors(22), &two.tensors(22));
+    assert!(apart < 1e-12, "{name} is {apart:e} apart");
+}
