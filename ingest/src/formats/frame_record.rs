@@ -24,7 +24,7 @@ pub(super) fn raw(frame: Frame, labels: &Labels, id: String) -> Result<Raw, Stri
         group: entry(&labels.group_key)?,
         cell,
         pbc,
-        tags: frame.column("tags").map(tags).transpose()?,
+        tags: frame.tags()?,
         fixed: frame.column("move_mask").map(fixed).transpose()?,
         charge: info.number(&CHARGE_KEYS)?,
         spin: info.number(&SPIN_KEYS)?,
@@ -46,13 +46,6 @@ fn named(info: &Info, key: &str) -> Result<String, String> {
 fn vectors(column: &Column) -> Result<Vec<f64>, String> {
     let values = column.values.to_f64().filter(|_| column.width == 3);
     values.ok_or_else(|| format!("`{}`: expected three numbers an atom", column.name))
-}
-
-fn tags(column: &Column) -> Result<Vec<i64>, String> {
-    match (&column.values, column.width) {
-        (Values::Integer(tags), 1) => Ok(tags.clone()),
-        _ => Err("`tags`: expected one whole number an atom (tags:I:1)".to_owned()),
-    }
 }
 
 /// `move_mask` is true for an atom, or a direction, that may move: fixed is what may move nowhere.

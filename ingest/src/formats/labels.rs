@@ -4,6 +4,7 @@ use shards::structure::cell_volume;
 use shards::{DatasetHeader, Floats, Structure, Target};
 
 use super::source_units::{Factors, SourceUnits};
+use crate::extxyz::{own_tags, stated_tags};
 
 /// Which entries of a source are the labels. `None`: the names that the format's own writers use.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -124,10 +125,8 @@ impl Raw {
         };
         let tags = match tags {
             TagRule::Ignore => None,
-            TagRule::AsStated => self.tags.map(|tags| checked_tags(&tags)).transpose()?,
-            TagRule::Own => {
-                self.tags.filter(|t| t.iter().any(|&t| t != 0)).map(|tags| checked_tags(&tags)).transpose()?
-            }
+            TagRule::AsStated => self.tags.map(|tags| stated_tags(&tags)).transpose()?,
+            TagRule::Own => self.tags.and_then(|tags| own_tags(&tags)).transpose()?,
         };
         Ok(Structure {
             group: self.group.unwrap_or_else(|| self.id.clone()),
@@ -157,18 +156,6 @@ pub(super) enum TagRule {
     Own,
     /// They mean something else.
     Ignore,
-}
-
-fn checked_tags(tags: &[i64]) -> Result<Vec<u8>, String> {
-    let known = |t: &i64| u8::try_from(*t).ok().filter(|t| *t <= 2);
-    let converted: Option<Vec<u8>> = tags.iter().map(known).collect();
-    converted.ok_or_else(|| {
-        let bad = tags.iter().find(|t| !(0..=2).contains(*t)).copied().unwrap_or_default();
-        format!(
-            "`tags`: expected 0 (sub-surface), 1 (surface) and 2 (adsorbate), found {bad}; if they mean something else, \
-             leave them out with --ignore-tags"
-        )
-    })
 }
 
 /// Voigt order xx yy zz yz xz xy of nine numbers, which ASE's extxyz writes column by column, or six as they are.

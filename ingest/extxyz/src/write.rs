@@ -63,12 +63,12 @@ fn joined(values: &[f64]) -> String {
     values.iter().map(|v| format!("{v:?}")).collect::<Vec<_>>().join(" ")
 }
 
-fn flag(value: bool) -> char {
+pub(crate) fn flag(value: bool) -> char {
     if value { 'T' } else { 'F' }
 }
 
 /// A key, in quotes when a blank or sign in it needs them.
-fn key(name: &str) -> String {
+pub(crate) fn key(name: &str) -> String {
     let plain = name.starts_with(|c: char| c.is_ascii_alphabetic());
     let plain = plain && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     if plain { name.to_owned() } else { quoted(name) }
@@ -84,7 +84,7 @@ mod tests {
     use shards::Floats;
 
     use super::*;
-    use crate::extxyz::{Frames, Mark, Values, numbers};
+    use crate::{Frames, Mark, Values, numbers};
 
     #[test]
     fn what_is_written_is_read_back() {

@@ -112,6 +112,23 @@ pub(super) struct Field {
     pub(super) width: usize,
 }
 
+/// Which columns are kept beside species and positions.
+#[derive(Debug)]
+pub(super) enum Wanted {
+    /// Those of these names.
+    Named(Vec<String>),
+    All,
+}
+
+impl Wanted {
+    fn has(&self, name: &str) -> bool {
+        match self {
+            Self::Named(names) => names.iter().any(|n| n == name),
+            Self::All => true,
+        }
+    }
+}
+
 /// How the rows of a frame are read.
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -131,7 +148,7 @@ const PLAIN: &str = "species:S:1:pos:R:3";
 const MOST_COLUMNS: usize = 10_000;
 
 impl Plan {
-    pub(super) fn new(properties: &str, wanted: &[String]) -> Result<Self, String> {
+    pub(super) fn new(properties: &str, wanted: &Wanted) -> Result<Self, String> {
         let exact = !properties.is_empty();
         let text = if exact { properties } else { PLAIN };
         let parts: Vec<&str> = text.split(':').collect();
@@ -149,14 +166,14 @@ impl Plan {
         Ok(plan)
     }
 
-    fn add(&mut self, name: &str, kind: &str, width: &str, wanted: &[String]) -> Result<(), String> {
+    fn add(&mut self, name: &str, kind: &str, width: &str, wanted: &Wanted) -> Result<(), String> {
         let columns: Option<usize> = width.parse().ok().filter(|n| (1..MOST_COLUMNS).contains(n));
         let width = columns.ok_or_else(|| format!("Properties: `{name}` has {width:?} columns"))?;
         let read = match (name, kind, width) {
             ("species" | "symbols" | "element", "S", 1) => Kind::Species,
             ("Z" | "numbers" | "atomic_numbers", "I", 1) => Kind::AtomicNumber,
             ("pos" | "positions", "R", 3) => Kind::Position,
-            (_, "R" | "I" | "L" | "S", _) if wanted.iter().any(|w| w == name) => {
+            (_, "R" | "I" | "L" | "S", _) if wanted.has(name) => {
                 self.kept.push((name.to_owned(), width, kind.chars().next().unwrap_or('S')));
                 Kind::Column(self.kept.len() - 1)
             }

@@ -6,7 +6,10 @@
 
 mod columns;
 mod info;
+pub mod lines;
+mod predicted;
 mod scan;
+mod tags;
 mod write;
 
 use std::io::BufRead;
@@ -15,11 +18,13 @@ use thiserror::Error;
 
 pub use columns::{Column, Values};
 pub use info::{Info, numbers};
+pub use predicted::{Predicted, write_predicted};
 pub use scan::{Mark, scan};
+pub use tags::{own_tags, stated_tags};
 pub use write::write_frame;
 
-use crate::lines::Lines;
-use columns::{Kind, Plan};
+use columns::{Kind, Plan, Wanted};
+use lines::Lines;
 
 /// Rows that a frame may have; what is larger cannot be stored.
 const MOST_ATOMS: u64 = 65_535;
@@ -60,13 +65,25 @@ impl Frame {
     pub fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|c| c.name == name)
     }
+
+    /// The column `tags`.
+    ///
+    /// # Errors
+    /// When it is not one whole number an atom.
+    pub fn tags(&self) -> Result<Option<Vec<i64>>, String> {
+        match self.column("tags").map(|column| (&column.values, column.width)) {
+            None => Ok(None),
+            Some((Values::Integer(tags), 1)) => Ok(Some(tags.clone())),
+            Some(_) => Err("`tags`: expected one whole number an atom (tags:I:1)".to_owned()),
+        }
+    }
 }
 
 /// The frames of a text.
 #[derive(Debug)]
 pub struct Frames<R> {
     lines: Lines<R>,
-    wanted: Vec<String>,
+    wanted: Wanted,
     index: u64,
     /// The plan of the last frame: the next one nearly always has the same columns.
     plan: Option<(String, Plan)>,
@@ -77,10 +94,15 @@ impl<R: BufRead> Frames<R> {
     pub fn new(input: R, mark: Mark, wanted: &[&str]) -> Self {
         Self {
             lines: Lines::new(input, mark.offset, mark.line),
-            wanted: wanted.iter().map(|&w| w.to_owned()).collect(),
+            wanted: Wanted::Named(wanted.iter().map(|&w| w.to_owned()).collect()),
             index: mark.frame,
             plan: None,
         }
+    }
+
+    /// Reads from `input`, the start of a file, and keeps all columns.
+    pub fn whole(input: R) -> Self {
+        Self { wanted: Wanted::All, ..Self::new(input, Mark::START, &[]) }
     }
 
     /// The next frame; `None` at the end.

@@ -8,7 +8,16 @@ use super::columns::{logical, real};
 /// The entries, in their order. A key that comes twice has its last value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Info {
-    entries: Vec<(String, String)>,
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Entry {
+    key: String,
+    /// Without its quotes.
+    value: String,
+    /// Key and value as they stand in the line.
+    written: String,
 }
 
 /// What opens a value that may hold blanks, and what closes it.
@@ -27,13 +36,12 @@ impl Info {
         let mut rest = line.char_indices().peekable();
         loop {
             skip_blanks(&mut rest);
-            if rest.peek().is_none() {
-                return Ok(info);
-            }
+            let Some(&(start, _)) = rest.peek() else { return Ok(info) };
             let key = match delimited(line, &mut rest)? {
                 Some(quoted) => quoted,
                 None => bare(line, &mut rest, |c| c == '='),
             };
+            let mut end = place(line, &mut rest);
             skip_blanks(&mut rest);
             let mut value = "T".to_owned();
             if rest.next_if(|&(_, c)| c == '=').is_some() {
@@ -42,20 +50,26 @@ impl Info {
                     Some(quoted) => quoted,
                     None => bare(line, &mut rest, |_| false),
                 };
+                end = place(line, &mut rest);
             }
-            info.entries.retain(|(known, _)| *known != key);
-            info.entries.push((key, value));
+            info.entries.retain(|known| known.key != key);
+            info.entries.push(Entry { key, value, written: line[start..end].to_owned() });
         }
     }
 
     /// The keys, in their order.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.entries.iter().map(|(key, _)| key.as_str())
+        self.entries.iter().map(|entry| entry.key.as_str())
+    }
+
+    /// The keys, each with the whole entry as it stands in the line.
+    pub fn written(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.entries.iter().map(|entry| (entry.key.as_str(), entry.written.as_str()))
     }
 
     /// The text of an entry, without its quotes.
     pub fn text(&self, key: &str) -> Option<&str> {
-        self.entries.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
+        self.entries.iter().find(|entry| entry.key == key).map(|entry| entry.value.as_str())
     }
 
     /// The first of several keys that is there.
@@ -120,11 +134,15 @@ fn skip_blanks(rest: &mut Rest<'_>) {
     while rest.next_if(|(_, c)| c.is_whitespace()).is_some() {}
 }
 
+/// The byte that comes next.
+fn place(line: &str, rest: &mut Rest<'_>) -> usize {
+    rest.peek().map_or(line.len(), |&(at, _)| at)
+}
+
 fn bare(line: &str, rest: &mut Rest<'_>, stop: impl Fn(char) -> bool) -> String {
-    let start = rest.peek().map_or(line.len(), |&(at, _)| at);
+    let start = place(line, rest);
     while rest.next_if(|&(_, c)| !c.is_whitespace() && !stop(c)).is_some() {}
-    let end = rest.peek().map_or(line.len(), |&(at, _)| at);
-    line[start..end].to_owned()
+    line[start..place(line, rest)].to_owned()
 }
 
 /// A value in quotes or brackets, `None` if there is no such thing next. Brackets keep those inside them.
