@@ -95,6 +95,11 @@ impl Network {
         &self.store
     }
 
+    /// The backbone's sizes.
+    pub fn config(&self) -> &GemNetConfig {
+        &self.config
+    }
+
     /// A batch on the network's device, in its precision.
     pub fn batch(&self, host: &HostBatch) -> Batch {
         Batch::from_host(host, self.store.kind(), self.store.device())
@@ -131,6 +136,22 @@ impl Network {
         }
     }
 
+    /// Node and edge embeddings after the last interaction block: `h [n, a]` and `m [e, m]`.
+    pub fn last_embeddings(&self, batch: &Batch) -> (Tensor, Tensor) {
+        no_grad(|| {
+            let h = self.embedding.forward(&batch.atomic_numbers);
+            let mut last = (h.shallow_clone(), h.shallow_clone());
+            let keep = |_, h: &Tensor, m: &Tensor| last = (h.shallow_clone(), m.shallow_clone());
+            drop(self.backbone.forward_watched(&h, batch, false, keep));
+            last
+        })
+    }
+
+    /// The learned vectors of elements, `[elements, a]`; row `Z − 1`.
+    pub fn element_vectors(&self) -> &Tensor {
+        self.embedding.vectors()
+    }
+
     fn embed(&self, batch: &Batch, train: bool) -> crate::gemnet::Embeddings {
         let h = self.embedding.forward(&batch.atomic_numbers);
         self.backbone.forward(&h, batch, train)
@@ -158,31 +179,6 @@ impl Network {
                 .map_err(|source| ParameterError::Torch { name, source })?;
         }
         Ok(())
-    }
-
-    /// Takes over embedding and backbone of a pre-trained model; heads and whatever this network has no place for stay.
-    ///
-    /// Returns the names of tensors that were not used. Every tensor of this network's backbone must be offered.
-    pub fn load_backbone(&self, named: &BTreeMap<String, Tensor>) -> Result<Vec<String>, ParameterError> {
-        const NAMES_OF_EMBEDDING: [&str; 2] = ["embedding.atom_embedding.weight", "embedding.weight"];
-        let mut unused: std::collections::BTreeSet<&String> = named.keys().collect();
-        let variables: BTreeMap<String, Tensor> = self.store.variables().into_iter().collect();
-        for (name, mut target) in variables {
-            let wanted: Vec<&str> = match name.as_str() {
-                n if NAMES_OF_EMBEDDING.contains(&n) => NAMES_OF_EMBEDDING.to_vec(),
-                n if n.starts_with("backbone.") => vec![n],
-                _ => continue,
-            };
-            let Some((used, source)) = wanted.iter().find_map(|w| named.get_key_value(*w)) else {
-                return Err(ParameterError::Missing { name });
-            };
-            if source.size() != target.size() {
-                return Err(ParameterError::Shape { name, expected: target.size(), found: source.size() });
-            }
-            no_grad(|| target.f_copy_(source)).map_err(|source| ParameterError::Torch { name, source })?;
-            unused.remove(used);
-        }
-        Ok(unused.into_iter().cloned().collect())
     }
 
     /// Copies every tensor by name; all must be there with their shapes.

@@ -17,6 +17,7 @@ use crate::learner::{Learner, Rules};
 use crate::network::{HeadLayout, Network};
 use crate::parameters;
 use crate::plan::{RunPlan, group_of};
+use crate::pretrained::{self, Source};
 use crate::session::Memory;
 use crate::task::Task;
 
@@ -25,8 +26,8 @@ use crate::task::Task;
 pub enum Start<'a> {
     /// Random numbers.
     Scratch,
-    /// Backbone and embedding of the model at this path; its averaged weights where it has them.
-    Pretrained(&'a Path),
+    /// Another model's backbone and embedding, and its heads if so wanted.
+    Pretrained(&'a Source),
     /// The run's own last checkpoint.
     Resume(&'a Path),
 }
@@ -81,7 +82,9 @@ pub fn learner(
     let mut notes = Notes::default();
     match start {
         Start::Scratch => notes.0.extend(scale_factors(config, tasks, &network)?),
-        Start::Pretrained(path) => notes.0.push(load_pretrained(&network, path)?),
+        Start::Pretrained(source) => {
+            notes.0.extend(pretrained::take(&network, tasks.first().map(|t| &t.record), source)?);
+        }
         Start::Resume(_) => {}
     }
     let records: Vec<TaskRecord> = tasks.iter().map(|t| t.record.clone()).collect();
@@ -99,23 +102,6 @@ pub fn learner(
         notes.0.push(format!("resumed at step {}", learner.position().step));
     }
     Ok((learner, memory, notes))
-}
-
-fn load_pretrained(network: &Network, path: &Path) -> anyhow::Result<String> {
-    let checkpoint = checkpoint::locate(path, true)?;
-    let info = checkpoint::read_info(&checkpoint)?;
-    let weights = State::read_weights(&checkpoint)?.into_best_weights();
-    let refused = |e: parameters::ParameterError| {
-        CheckpointError::content(&checkpoint, format!("does not fit the configured model: {e}"))
-    };
-    let unused = network.load_backbone(&weights).map_err(refused)?;
-    Ok(format!(
-        "weights of {} (step {}, {} tasks); {} tensors of it not used (heads and direct forces)",
-        checkpoint.display(),
-        info.position.step,
-        info.tasks.len(),
-        unused.len()
-    ))
 }
 
 /// Puts a learner where its run was left, or says what has changed since.

@@ -9,8 +9,9 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{CommonArgs, DONE};
-use crate::checkpoint::{self, CheckpointError, State, scale_factors};
+use crate::checkpoint::scale_factors;
 use crate::config::Config;
+use crate::pretrained::{self, Source};
 use crate::setup;
 use crate::task::Task;
 
@@ -51,12 +52,7 @@ impl FitScalesArgs {
         let tasks = Task::open_all(&config)?;
         let network = setup::network(&config, setup::device(&config, None)?);
         if let Some(path) = &self.checkpoint {
-            let path = checkpoint::locate(path, true)?;
-            checkpoint::read_info(&path)?;
-            let weights = State::read_weights(&path)?.into_best_weights();
-            network.load_backbone(&weights).map_err(|e| {
-                CheckpointError::content(&path, format!("does not fit the configured model: {e}"))
-            })?;
+            pretrained::take(&network, None, &Source::at(path))?;
         }
         network.scale_factors().iter().for_each(|factor| factor.set(0.0));
         let batches = setup::first_batches(&config, &tasks, self.batches)?;

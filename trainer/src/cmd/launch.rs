@@ -15,7 +15,9 @@ use crate::config::{Config, RunKind, differences};
 use crate::distributed::{Place, World};
 use crate::learner::Learner;
 use crate::plan::RunPlan;
+use crate::pretrained::{KeptHeads, Source};
 use crate::progress::{Mode, Progress, duration};
+use crate::published::Weights;
 use crate::run_dir::RunDir;
 use crate::session::{Ending, Memory, Outcome, Session};
 use crate::setup::{self, Notes, Start};
@@ -44,9 +46,20 @@ pub(super) struct FinetuneArgs {
     /// The configuration; a resumed run's own when absent.
     #[arg(required_unless_present = "resume")]
     config: Option<PathBuf>,
-    /// The pre-trained model: a run directory (its best checkpoint, else its last) or one checkpoint in it.
+    /// The pre-trained model: a run directory (its best checkpoint, else its last), one checkpoint in it, or a file of
+    /// weights (.pt, .safetensors).
     #[arg(long, value_name = "CKPT", required_unless_present_any = ["resume", "scratch"])]
     checkpoint: Option<PathBuf>,
+    /// Which of its weights; the averaged ones where there are any when absent.
+    #[arg(long, value_enum, requires = "checkpoint")]
+    weights: Option<Weights>,
+    /// Keep its heads instead of drawing new ones: those of the task named, else of the only task or of that with the
+    /// dataset's name. The label must be the same.
+    #[arg(long, value_name = "TASK", num_args = 0..=1, default_missing_value = "", requires = "checkpoint")]
+    keep_heads: Option<String>,
+    /// Leave tensors that are missing, have another shape or have no place as they are, instead of refusing the model.
+    #[arg(long, requires = "checkpoint")]
+    allow_mismatch: bool,
     /// Train from random weights instead, as a baseline.
     #[arg(long, conflicts_with = "checkpoint")]
     scratch: bool,
@@ -70,12 +83,23 @@ impl PretrainArgs {
 impl FinetuneArgs {
     /// Runs the command.
     pub(super) fn run(&self, out: &mut dyn Write) -> anyhow::Result<u8> {
-        let start = match (&self.resume, &self.checkpoint) {
+        let source = self.checkpoint.as_deref().map(|path| self.source(path));
+        let start = match (&self.resume, &source) {
             (Some(run), _) => Start::Resume(run),
-            (None, Some(checkpoint)) => Start::Pretrained(checkpoint),
+            (None, Some(source)) => Start::Pretrained(source),
             (None, None) => Start::Scratch,
         };
         launch(RunKind::Finetune, self.config.as_deref(), start, (self.ranks, &self.common), out)
+    }
+}
+
+impl FinetuneArgs {
+    fn source(&self, path: &Path) -> Source {
+        let heads = self.keep_heads.as_ref().map(|task| match task.as_str() {
+            "" => KeptHeads::Same,
+            task => KeptHeads::Task(task.to_owned()),
+        });
+        Source { path: path.to_path_buf(), weights: self.weights, heads, allow_mismatch: self.allow_mismatch }
     }
 }
 

@@ -2,12 +2,15 @@
 
 mod ablate;
 mod bench;
+mod counter;
+mod embed;
 mod evaluate;
 mod export;
 mod fit_scales;
 mod import;
 mod launch;
 mod plan;
+mod predict;
 mod ranks;
 mod replay;
 
@@ -20,6 +23,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::checkpoint::CheckpointError;
 use crate::config::ConfigError;
 use crate::distributed::DistributedError;
+use crate::inference::embedding::RowsError;
+use crate::inference::frames::FramesError;
 use crate::run_dir::RunDirError;
 use shards::ShardError;
 
@@ -52,6 +57,14 @@ enum Command {
     ///
     /// Example: jmp-train evaluate configs/finetune/rmd17-ethanol.toml --checkpoint runs/ethanol --split test
     Evaluate(evaluate::EvaluateArgs),
+    /// Energies, forces or properties of structures in extended XYZ, or in a conversation over a pipe.
+    ///
+    /// Example: jmp-train predict --checkpoint runs/ethanol in.extxyz out.extxyz
+    Predict(predict::PredictArgs),
+    /// Embeddings averaged over each structure of datasets, and the vectors of elements, as Parquet.
+    ///
+    /// Example: jmp-train embed --checkpoint runs/first shards/ani1x shards/oc20 --sample 1000 --output embeddings.parquet
+    Embed(embed::EmbedArgs),
     /// Weights of other programs as a checkpoint: the published models, state dicts, safetensors.
     ///
     /// Example: jmp-train import jmp-s.pt checkpoints/jmp-s
@@ -132,6 +145,8 @@ impl Cli {
             Command::Pretrain(args) => args.run(out),
             Command::Finetune(args) => args.run(out),
             Command::Evaluate(args) => args.run(out),
+            Command::Predict(args) => args.run(out),
+            Command::Embed(args) => args.run(out),
             Command::Import(args) => args.run(out),
             Command::Export(args) => args.run(out),
             Command::FitScales(args) => args.run(out),
@@ -151,6 +166,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             || cause.is::<ShardError>()
             || cause.is::<RunDirError>()
             || cause.downcast_ref::<DistributedError>().is_some_and(DistributedError::is_input)
+            || cause.is::<predict::FileError>()
+            || cause.is::<RowsError>()
+            || cause.downcast_ref::<FramesError>().is_some_and(FramesError::is_bad_input)
     });
     if is_input { BAD_INPUT } else { FAILED }
 }

@@ -54,6 +54,11 @@ impl AtomEmbedding {
         Self { weight: path.var("weight", &size, TchInit::Randn { mean: 0.0, stdev: 1.0 }) }
     }
 
+    /// All rows, `[elements, a]`.
+    pub fn vectors(&self) -> &Tensor {
+        &self.weight
+    }
+
     /// Atomic numbers `[n]` to `[n, a]`.
     pub fn forward(&self, atomic_numbers: &Tensor) -> Tensor {
         self.weight.index_select(0, &(atomic_numbers - 1))

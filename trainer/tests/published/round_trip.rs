@@ -7,7 +7,6 @@ use shards::graph::GraphBatch;
 use tch::{Device, Kind, Tensor};
 use trainer::batch::Batch;
 use trainer::checkpoint::{self, tensors};
-use trainer::config::ForceMode;
 use trainer::config::sections::Precision;
 use trainer::network::{HeadLayout, Network};
 use trainer::published::{NameStyle, Options, Weights, export, import};
@@ -145,21 +144,6 @@ fn golden_energies_of_an_imported_model() {
             }
         }
     }
-}
-
-#[test]
-fn an_imported_backbone_is_fine_tuned_with_gradient_forces() {
-    let model = import(&fixture("published.pt"), &Options::default()).unwrap();
-    let layout = HeadLayout::Single(ForceMode::Gradient);
-    let network = Network::new(&model.report.model, layout, 0, Precision::F32, Device::Cpu);
-    let unused = network.load_backbone(&model.state.model).unwrap();
-    assert!(unused.iter().all(|n| {
-        n.starts_with("output.") || n.contains("_F") || n.contains("seq_forces") || n.contains("scale_rbf_F")
-    }));
-    let variables = network.store().variables();
-    assert!(variables["embedding.weight"].equal(&model.state.model["embedding.atom_embedding.weight"]));
-    let name = "backbone.out_mlp_E.out_mlp.0.linear.weight";
-    assert!(variables[name].equal(&model.state.model[name]));
 }
 
 fn tiny() -> trainer::config::model::ModelSection {

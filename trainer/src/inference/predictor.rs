@@ -1,0 +1,158 @@
+//! One task of a model, and what its outputs mean.
+
+use std::path::Path;
+
+use shards::manifest::Manifest;
+use shards::targets::TargetTransform;
+use thiserror::Error;
+
+use super::prepared::collate;
+use super::{Model, Prepared, Rule};
+use crate::checkpoint::CheckpointError;
+use crate::config::ForceMode;
+
+/// What a model says of one structure.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Predicted {
+    /// The label's value: eV for an energy.
+    pub value: f64,
+    /// Forces, flat `[3n]`, eV/Å.
+    pub forces: Option<Vec<f64>>,
+}
+
+/// A structure on which a model diverges.
+#[derive(Debug, Clone, PartialEq, Error)]
+#[error(
+    "the model's {what} is {value}; the structure is far from what it was trained on, or the weights are damaged"
+)]
+pub struct NonFinite {
+    /// `energy`, for example.
+    pub what: String,
+    /// NaN or infinite.
+    pub value: f64,
+}
+
+/// A model that answers for one of its tasks.
+#[derive(Debug)]
+pub struct Predictor {
+    model: Model,
+    task: usize,
+    rule: Rule,
+    label: String,
+}
+
+impl Predictor {
+    /// The task `name`, or the only one. References and scales are the checkpoint's; an imported model, which has none,
+    /// needs `statistics`: a dataset's directory and a split of it.
+    ///
+    /// # Errors
+    /// No such task, several and no name, or no references.
+    pub fn new(model: Model, name: Option<&str>, statistics: Option<(&Path, &str)>) -> anyhow::Result<Self> {
+        let refused = |problem: String| CheckpointError::content(&model.path, problem);
+        let task = chosen(&model, name).map_err(refused)?;
+        let record = &model.info.tasks[task];
+        let rule = match (statistics, &model.info.origin) {
+            (Some((dir, split)), _) => {
+                let manifest = Manifest::read(dir)?;
+                let mut transform = TargetTransform::of_split(&manifest, dir, split)?;
+                if record.forces == ForceMode::Gradient {
+                    transform.std = transform.force_std;
+                }
+                Rule { graph: manifest.layout.graph, transform }
+            }
+            (None, None) => Rule { graph: record.graph, transform: record.transform.clone() },
+            (None, Some(_)) => {
+                let problem = "an imported model, which brings no references and scales of its labels; name the \
+                               dataset's directory that has them with --statistics DIR, or fine-tune it first";
+                return Err(refused(problem.to_owned()).into());
+            }
+        };
+        let label = shards::statistics::ENERGY.to_owned();
+        Ok(Self { model, task, rule, label })
+    }
+
+    /// How structures are prepared for it.
+    pub fn rule(&self) -> &Rule {
+        &self.rule
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Name of the task.
+    pub fn task(&self) -> &str {
+        &self.model.info.tasks[self.task].name
+    }
+
+    /// Name of what is predicted: `energy`, or a scalar property's.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Whether forces are predicted too.
+    pub fn has_forces(&self) -> bool {
+        self.model.info.tasks[self.task].forces != ForceMode::None
+    }
+
+    /// What a user of its numbers must know.
+    pub fn note(&self) -> Option<String> {
+        let record = &self.model.info.tasks[self.task];
+        (record.energy_weight == 0.0 && self.has_forces()).then(|| {
+            format!(
+                "task `{}` was trained on forces alone: its energies are right up to a constant for each composition",
+                record.name
+            )
+        })
+    }
+
+    /// Predictions of a batch, in its order, in physical units; those that are not finite are refused one by one.
+    ///
+    /// # Errors
+    /// libtorch refuses the batch.
+    pub fn predict<'p>(
+        &self,
+        batch: impl Iterator<Item = &'p Prepared> + Clone,
+    ) -> Result<Vec<Result<Predicted, NonFinite>>, tch::TchError> {
+        let network = &self.model.network;
+        let on = (network.store().kind(), network.store().device());
+        let outputs = network.forward(&collate(batch.clone(), self.task, on), false).to_host()?;
+        let transform = &self.rule.transform;
+        let mut first = 0;
+        let mut predicted = Vec::with_capacity(outputs.energy.len());
+        for (prepared, normalised) in batch.zip(&outputs.energy) {
+            let components = first..first + 3 * prepared.numbers.len();
+            first = components.end;
+            let value = prepared.offset + transform.std * normalised;
+            let scaled =
+                |f: &Vec<f64>| f[components.clone()].iter().map(|f| f * transform.force_std).collect();
+            let forces: Option<Vec<f64>> = outputs.forces.as_ref().map(scaled);
+            predicted.push(self.finite(Predicted { value, forces }));
+        }
+        Ok(predicted)
+    }
+
+    fn finite(&self, predicted: Predicted) -> Result<Predicted, NonFinite> {
+        let forces = predicted.forces.iter().flatten().map(|f| ("force", *f));
+        let mut all = std::iter::once((self.label.as_str(), predicted.value)).chain(forces);
+        match all.find(|(_, value)| !value.is_finite()) {
+            Some((what, value)) => Err(NonFinite { what: what.to_owned(), value }),
+            None => Ok(predicted),
+        }
+    }
+}
+
+fn chosen(model: &Model, name: Option<&str>) -> Result<usize, String> {
+    let tasks = &model.info.tasks;
+    let known = || tasks.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(", ");
+    match name {
+        Some(name) => tasks
+            .iter()
+            .position(|t| t.name == name)
+            .ok_or_else(|| format!("no task `{name}`; the model has {}", known())),
+        None if tasks.len() == 1 => Ok(0),
+        None if tasks.is_empty() => Err("the model has no heads; fine-tune it first".to_owned()),
+        None => Err(format!("a model of several tasks; choose one with --task: {}", known())),
+    }
+}
