@@ -30,7 +30,7 @@ test: libtorch ## Run all tests
 	cargo build --release --locked --workspace
 	JMP_PROGRAMS=$(abspath $(TARGET))/release cargo test --release --locked --workspace
 
-test-oracles: libtorch ## Compare shards and numbers with numpy, pyarrow, polars, DuckDB, h5py and lmdb
+test-oracles: libtorch ## Compare with numpy, pyarrow, polars, DuckDB, h5py, lmdb; read from moto's S3 server
 	@$(PYTHON) scripts/fetch.py oracles
 	# The whole workspace: one set of features, so that nothing is compiled twice.
 	cargo build --release --locked --workspace

@@ -205,7 +205,7 @@ def oracles():
     stamp = "%s\n%s\n" % (sys.version, sha256(requirements))
 
     def fill(fresh):
-        say("Python oracles: about 190 MB to download, into .deps")
+        say("Python oracles: about 220 MB to download, into .deps")
         pip(["install", "--quiet", "--root-user-action=ignore", "--no-deps", "--only-binary=:all:", "--require-hashes", "--target", str(fresh),
              "-r", str(requirements)], "the packages of tests/python/requirements.txt")
 

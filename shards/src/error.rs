@@ -53,6 +53,36 @@ pub enum ShardError {
         /// The directory looked into.
         dir: PathBuf,
     },
+    /// A URL that does not say where a dataset is, or may not be used.
+    #[error("{url}: {problem}")]
+    Location {
+        /// The URL, without a password.
+        url: String,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+    /// A file that the manifest names is not on the server.
+    #[error("{}: there is no such file on the server; was the dataset copied in full?", path.display())]
+    NoObject {
+        /// Its URL.
+        path: PathBuf,
+    },
+    /// Bytes could not be brought from a server.
+    #[error("cannot download {} ({what}): {reason}", path.display())]
+    Download {
+        /// The file's URL.
+        path: PathBuf,
+        /// Which part of it.
+        what: String,
+        /// What the server or the network said.
+        reason: String,
+    },
+    /// The threads that talk to servers could not be started.
+    #[error("cannot start the threads for downloads: {reason}")]
+    Runtime {
+        /// The system's reason.
+        reason: String,
+    },
     /// Several rows have one id.
     #[error(
         "{}: {count} rows have the id of an earlier row, such as `{id}` in rows {first} and {second}: is a file given twice? \

@@ -5,6 +5,7 @@
 //!
 //! - [`structure`]: one structure and the rules it keeps
 //! - [`writer`], [`reader`], [`manifest`], [`verify`]: a dataset on disk
+//! - [`remote`]: a dataset on an object store or web server, cached here
 //! - [`row_set`], [`splits`], [`statistics`], [`linear_reference`]: what is known about its rows
 //! - [`checks`], [`rejects`], [`suspects`]: physics of what is stored, and lists of what was not or should be looked at
 //! - [`targets`], [`stream`], [`batch`]: training data in one global order
@@ -22,6 +23,7 @@ pub mod linear_reference;
 pub mod manifest;
 pub mod reader;
 pub mod rejects;
+pub mod remote;
 pub mod row_set;
 pub mod schema;
 mod side_file;
@@ -40,5 +42,6 @@ pub use layout::{Layout, NeighborStorage, Target};
 pub use linear_reference::LinearReference;
 pub use manifest::{DatasetHeader, Manifest};
 pub use reader::Dataset;
+pub use remote::{Location, Remote, RemoteOptions};
 pub use row_set::RowSet;
 pub use structure::{Fault, FloatWidth, Floats, Structure};

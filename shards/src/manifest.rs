@@ -150,31 +150,37 @@ impl Manifest {
     /// Reads and checks the manifest of a dataset's directory.
     pub fn read(dir: &Path) -> Result<Self, ShardError> {
         let path = dir.join(FILE_NAME);
-        let text = match fs::read_to_string(&path) {
+        match fs::read(&path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && dir.join(PARTITION_FILE).exists() => {
                 return Err(ShardError::Partition { dir: dir.to_path_buf() });
             }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 return Err(ShardError::NoManifest { dir: dir.to_path_buf() });
             }
-            other => other.map_err(io_error("read", &path))?,
-        };
+            other => Self::decode(&other.map_err(io_error("read", &path))?, &path),
+        }
+    }
+
+    /// Checks the content of a manifest's file. `path` is for messages.
+    pub(crate) fn decode(content: &[u8], path: &Path) -> Result<Self, ShardError> {
         let corrupt = |what: &str, expected: String, found: String| ShardError::Corrupt {
-            path: path.clone(),
+            path: path.to_path_buf(),
             what: what.to_string(),
             expected,
             found,
         };
+        let text =
+            std::str::from_utf8(content).map_err(|e| corrupt("content", "UTF-8".into(), e.to_string()))?;
         let value: serde_json::Value =
-            serde_json::from_str(&text).map_err(|e| corrupt("content", "JSON".into(), e.to_string()))?;
+            serde_json::from_str(text).map_err(|e| corrupt("content", "JSON".into(), e.to_string()))?;
         let version = value.get("schema_version").and_then(serde_json::Value::as_u64).unwrap_or(0);
         if version == 0 || version > u64::from(SCHEMA_VERSION) {
             let expected = format!("1 to {SCHEMA_VERSION}; a newer version needs a newer program");
             return Err(corrupt("schema_version", expected, version.to_string()));
         }
-        let manifest: Self = serde_json::from_str(&text)
-            .map_err(|e| corrupt("content", "a manifest".into(), e.to_string()))?;
-        let hash = hash_of_text(&text, &manifest.hash);
+        let manifest: Self =
+            serde_json::from_str(text).map_err(|e| corrupt("content", "a manifest".into(), e.to_string()))?;
+        let hash = hash_of_text(text, &manifest.hash);
         if manifest.hash != hash {
             return Err(corrupt("hash", manifest.hash.clone(), hash));
         }

@@ -10,6 +10,7 @@ use crate::error::{ShardError, io_error};
 use crate::legacy_shuffle::LegacyRng;
 use crate::linear_reference::{GivenReference, LinearReference};
 use crate::reader::{Columns, Dataset};
+use crate::remote::Location;
 use crate::row_set::RowSet;
 use crate::statistics::{self, SplitStatistics};
 use crate::writer::DirLock;
@@ -100,6 +101,7 @@ pub(crate) fn write(
 
 /// Adds splits to a finished dataset. The manifest is replaced by rename, last; an existing split is never overwritten.
 pub fn add(dir: &Path, definitions: Vec<SplitDefinition>) -> Result<(), ShardError> {
+    let dir = &Location::parse(dir)?.directory()?.to_path_buf();
     let _lock = DirLock::take(dir)?;
     let dataset = Dataset::open(dir)?;
     for (k, definition) in definitions.iter().enumerate() {

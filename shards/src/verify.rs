@@ -10,6 +10,7 @@ use crate::checks::{self, Check};
 use crate::error::{ShardError, io_error};
 use crate::manifest::PartRecord;
 use crate::reader::{Columns, Dataset};
+use crate::remote::Location;
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +40,7 @@ pub struct Report {
 /// # Errors
 /// Only if the manifest cannot be trusted; all other faults are findings.
 pub fn verify(dir: &Path, progress: impl Fn(u64) + Sync) -> Result<Report, ShardError> {
+    let dir = &Location::parse(dir)?.directory()?.to_path_buf();
     let dataset = Dataset::open(dir)?;
     let manifest = dataset.manifest();
     let mut report = Report { files: 1, ..Report::default() };

@@ -83,7 +83,7 @@ pub struct Table {
 impl Table {
     /// Looks at each file's size, so that a missing or cut file is named before anything is read.
     pub fn open(dataset: &Dataset) -> Result<Self, ReportError> {
-        let dir = dataset.dir().to_path_buf();
+        let dir = dataset.directory()?;
         let mut files = vec![];
         for part in &dataset.manifest().parts {
             let path = dir.join("data").join(&part.file);

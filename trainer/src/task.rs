@@ -16,7 +16,7 @@ use crate::config::{Config, ForceMode, TaskConfig};
 pub struct Task {
     /// What the task is, as checkpoints keep it.
     pub record: TaskRecord,
-    /// The dataset's directory.
+    /// The dataset's directory or URL.
     pub dir: PathBuf,
     /// Split to validate on.
     pub val: Option<String>,
@@ -62,6 +62,7 @@ impl Task {
 
     /// Opens the datasets of all tasks of a run.
     pub fn open_all(config: &Config) -> Result<Vec<Self>, ShardError> {
+        config.cache.install();
         config.tasks.iter().map(Self::open).collect()
     }
 }

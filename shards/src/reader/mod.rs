@@ -1,7 +1,9 @@
 //! Reading shards: a dataset, its row groups, and rows as slices into decoded columns.
 
 mod block;
+mod chunks;
 mod columns;
+mod files;
 mod part;
 mod row;
 
@@ -10,13 +12,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 pub use block::Block;
+use files::Files;
 pub use part::Columns;
 use part::PartFile;
 pub use row::{FloatSlice, RowView, StoredNeighbors};
 
 use crate::error::ShardError;
 use crate::layout::Layout;
-use crate::manifest::{FILE_NAME, Manifest};
+use crate::manifest::Manifest;
+use crate::remote::{Location, Remote, RemoteDir};
 use crate::row_set::RowSet;
 use crate::structure::Structure;
 
@@ -24,10 +28,14 @@ use crate::structure::Structure;
 #[derive(Debug)]
 pub struct Dataset {
     dir: PathBuf,
-    manifest: Manifest,
+    files: Files,
+    manifest: Arc<Manifest>,
     row_groups: Vec<RowGroup>,
-    parts: Vec<OnceLock<Arc<PartFile>>>,
+    parts: Arc<Parts>,
 }
+
+/// Opened parts.
+type Parts = Vec<OnceLock<PartFile>>;
 
 /// The unit of reading: consecutive rows of one part.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,23 +49,53 @@ pub struct RowGroup {
 }
 
 impl Dataset {
-    /// Opens a finished dataset. Only the manifest is read.
-    pub fn open(dir: impl AsRef<Path>) -> Result<Self, ShardError> {
-        let dir = dir.as_ref().to_path_buf();
-        let manifest = Manifest::read(&dir)?;
-        Ok(Self::assemble(dir, manifest))
+    /// Opens a finished dataset, a directory or a URL ([`Location::parse`]). Only the manifest is read.
+    ///
+    /// # Errors
+    /// When there is no dataset, its manifest is not to be trusted, or it cannot be reached.
+    pub fn open(location: impl AsRef<Path>) -> Result<Self, ShardError> {
+        Self::open_through(location.as_ref(), Remote::installed)
+    }
+
+    /// As [`Dataset::open`], with settings and a cache of its own for URLs.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn open_with(location: impl AsRef<Path>, remote: &Arc<Remote>) -> Result<Self, ShardError> {
+        Self::open_through(location.as_ref(), || Ok(remote.clone()))
+    }
+
+    fn open_through(
+        location: &Path,
+        remote: impl FnOnce() -> Result<Arc<Remote>, ShardError>,
+    ) -> Result<Self, ShardError> {
+        let files = Files::open(Location::parse(location)?, remote)?;
+        let manifest = files.manifest()?;
+        Ok(Self::over(location.to_path_buf(), files, manifest))
     }
 
     /// A dataset whose manifest is not on disk yet, for the writer's second pass.
     pub(crate) fn assemble(dir: PathBuf, manifest: Manifest) -> Self {
-        let row_groups = row_groups(&manifest);
-        let parts = manifest.parts.iter().map(|_| OnceLock::new()).collect();
-        Self { dir, manifest, row_groups, parts }
+        Self::over(dir.clone(), Files::Local(dir), manifest)
     }
 
-    /// The dataset's directory.
+    fn over(dir: PathBuf, files: Files, manifest: Manifest) -> Self {
+        let row_groups = row_groups(&manifest);
+        let parts = Arc::new(manifest.parts.iter().map(|_| OnceLock::new()).collect());
+        Self { dir, files, manifest: Arc::new(manifest), row_groups, parts }
+    }
+
+    /// The dataset's directory or URL as it was given.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The dataset's directory, for what reads or writes files by itself.
+    ///
+    /// # Errors
+    /// When the dataset lies at a URL.
+    pub fn directory(&self) -> Result<PathBuf, ShardError> {
+        Location::parse(&self.dir)?.directory().map(Path::to_path_buf)
     }
 
     /// The dataset's short name.
@@ -72,7 +110,7 @@ impl Dataset {
 
     /// Gives up the files and keeps the manifest.
     pub(crate) fn into_manifest(self) -> Manifest {
-        self.manifest
+        Arc::unwrap_or_clone(self.manifest)
     }
 
     /// The columns' layout.
@@ -98,28 +136,50 @@ impl Dataset {
     /// The rows of a named split, its file checked against the manifest's hash.
     pub fn split(&self, name: &str) -> Result<RowSet, ShardError> {
         let record = self.manifest.split(&self.dir, name)?;
-        let path = self.dir.join(&record.file);
-        let bytes = bytes::Bytes::from(std::fs::read(&path).map_err(crate::error::io_error("read", &path))?);
-        let found = blake3::hash(&bytes).to_hex().to_string();
-        let corrupt = |what: &str, expected: String, found: String| ShardError::Corrupt {
-            path: path.clone(),
-            what: what.into(),
-            expected,
-            found,
-        };
-        if found != record.blake3 {
-            return Err(corrupt("BLAKE3", record.blake3.clone(), found));
-        }
-        let rows = RowSet::decode(bytes, &path)?;
+        let path = self.files.path(&record.file);
+        let rows = RowSet::decode(self.files.split(record)?, &path)?;
         if rows.end() > self.rows() {
-            return Err(corrupt("rows", format!("below {}", self.rows()), format!("row {}", rows.end() - 1)));
+            return Err(ShardError::Corrupt {
+                path,
+                what: "rows".into(),
+                expected: format!("below {}", self.rows()),
+                found: format!("row {}", rows.end() - 1),
+            });
         }
         Ok(rows)
     }
 
     /// Decodes a row group; its bytes are compared with their checksum first.
     pub fn read(&self, group: &RowGroup, columns: Columns) -> Result<Block, ShardError> {
-        self.part(group.part)?.read(group, columns)
+        part(&self.parts, &self.files, &self.manifest, group.part)?.read(&self.files, group, columns)
+    }
+
+    /// Fetches a row group into the cache in the background, for a [`Dataset::read`] soon to come. Nothing happens where the
+    /// dataset is local. What cannot be fetched is told by the read.
+    pub fn prefetch(&self, group: &RowGroup) {
+        self.ahead(group, |part, dir, group| drop(part.fetch(dir, group)));
+    }
+
+    /// Likewise for a [`Dataset::read_columns`].
+    pub fn prefetch_columns(&self, group: &RowGroup, columns: Columns) {
+        self.ahead(group, move |part, dir, group| drop(part.fetch_columns(dir, group, columns)));
+    }
+
+    fn ahead(&self, group: &RowGroup, fetch: impl FnOnce(&PartFile, &RemoteDir, &RowGroup) + Send + 'static) {
+        let Files::Remote(dir) = &self.files else { return };
+        let (parts, manifest, group) = (self.parts.clone(), self.manifest.clone(), group.clone());
+        dir.ahead(move |dir| {
+            if let Ok(part) = part(&parts, &Files::Remote(dir.clone()), &manifest, group.part) {
+                fetch(part, dir, &group);
+            }
+        });
+    }
+
+    /// Lets reads that wait for a server end with an error, now and later; for a program that stops.
+    pub fn cancel(&self) {
+        if let Files::Remote(dir) = &self.files {
+            dir.cancel();
+        }
     }
 
     /// One structure with all its columns.
@@ -146,19 +206,24 @@ impl Dataset {
         Ok(None)
     }
 
-    fn part(&self, index: usize) -> Result<&PartFile, ShardError> {
-        let slot = &self.parts[index];
-        if let Some(part) = slot.get() {
-            return Ok(part);
-        }
-        let opened = Arc::new(PartFile::open(&self.dir, &self.manifest, index)?);
-        Ok(slot.get_or_init(|| opened))
-    }
-
-    /// Path of the manifest.
+    /// Path or URL of the manifest.
     pub fn manifest_path(&self) -> PathBuf {
-        self.dir.join(FILE_NAME)
+        self.files.manifest_path()
     }
+}
+
+fn part<'a>(
+    parts: &'a Parts,
+    files: &Files,
+    manifest: &Manifest,
+    index: usize,
+) -> Result<&'a PartFile, ShardError> {
+    let slot = &parts[index];
+    if let Some(part) = slot.get() {
+        return Ok(part);
+    }
+    let opened = PartFile::open(files, manifest, index)?;
+    Ok(slot.get_or_init(|| opened))
 }
 
 fn row_groups(manifest: &Manifest) -> Vec<RowGroup> {

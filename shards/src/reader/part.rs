@@ -1,28 +1,28 @@
 //! One Parquet file: its footer, its row groups' checksums, and decoding of chosen columns.
 
-use std::fs::File;
+use std::collections::BTreeSet;
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Mutex;
 
 use arrow::datatypes::{FieldRef, Schema};
-use bytes::{Buf as _, Bytes};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
 use parquet::file::metadata::RowGroupMetaData;
-use parquet::file::reader::{ChunkReader, Length};
 
 use super::RowGroup;
 use super::block::Block;
-use crate::error::{ShardError, io_error, parquet_error};
+use super::files::{Files, Pieces, local_range, part_file};
+use crate::error::{ShardError, parquet_error};
 use crate::manifest::{Manifest, PartRecord};
+use crate::remote::{Check, RemoteDir, Request, Wanted};
 use crate::schema::{self, CHECKSUM_KEY};
 
 /// Which columns to decode: a union of kinds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Columns(u8);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Columns(pub(super) u8);
 
 impl Columns {
     const IDENTITY: u8 = 1;
@@ -74,7 +74,7 @@ impl Columns {
     }
 
     /// Whether a column of that name is wanted.
-    fn wants(self, name: &str) -> bool {
+    pub(super) fn wants(self, name: &str) -> bool {
         match name {
             schema::NATOMS => true,
             schema::ID | schema::GROUP => self.has(Self::IDENTITY),
@@ -99,19 +99,23 @@ impl Columns {
 /// An open part with its footer decoded and checked.
 #[derive(Debug)]
 pub(super) struct PartFile {
-    path: PathBuf,
-    footer: ArrowReaderMetadata,
+    /// Path or URL, for messages.
+    pub(super) path: PathBuf,
+    /// Its name below the dataset, and the hash of its content.
+    pub(super) file: String,
+    pub(super) blake3: String,
+    pub(super) footer: ArrowReaderMetadata,
     checksums: Vec<String>,
     targets: Vec<String>,
+    /// Columns that were fetched without the rest of their row group.
+    pub(super) asked: Mutex<BTreeSet<Columns>>,
 }
 
 impl PartFile {
-    pub(super) fn open(dir: &Path, manifest: &Manifest, index: usize) -> Result<Self, ShardError> {
+    pub(super) fn open(files: &Files, manifest: &Manifest, index: usize) -> Result<Self, ShardError> {
         let record = &manifest.parts[index];
-        let path = dir.join("data").join(&record.file);
-        let file = File::open(&path).map_err(io_error("open", &path))?;
-        check_footer(&file, &path, record)?;
-        let footer = ArrowReaderMetadata::load(&file, ArrowReaderOptions::default())
+        let path = files.path(&part_file(record));
+        let footer = ArrowReaderMetadata::load(&files.footer(record)?, ArrowReaderOptions::default())
             .map_err(parquet_error("read the footer of", &path))?;
         let corrupt = |what: &str, expected: String, found: String| ShardError::Corrupt {
             path: path.clone(),
@@ -138,30 +142,50 @@ impl PartFile {
             return Err(corrupt(CHECKSUM_KEY, format!("{groups} checksums"), checksums.len().to_string()));
         }
         let targets = manifest.layout.targets.iter().map(|t| t.name.clone()).collect();
-        Ok(Self { path, footer, checksums, targets })
+        let (file, blake3) = (part_file(record), record.blake3.clone());
+        Ok(Self { path, file, blake3, footer, checksums, targets, asked: Mutex::default() })
     }
 
-    pub(super) fn read(&self, group: &RowGroup, columns: Columns) -> Result<Block, ShardError> {
-        let range = self.byte_range(group);
-        let mut bytes = vec![0; (range.end - range.start) as usize];
-        // Opened for each read: a dataset may have more parts than a process may have open files.
-        let file = File::open(&self.path).map_err(io_error("open", &self.path))?;
-        file.read_exact_at(&mut bytes, range.start).map_err(io_error("read", &self.path))?;
-        let found = checksum(&bytes);
-        if found != self.checksums[group.index] {
-            return Err(ShardError::Corrupt {
-                path: self.path.clone(),
-                what: format!("checksum of row group {}", group.index),
-                expected: self.checksums[group.index].clone(),
-                found,
-            });
-        }
-        self.decode(Window { start: range.start, bytes: Bytes::from(bytes) }, group, columns)
-    }
-
-    fn decode<R: ChunkReader + 'static>(
+    pub(super) fn read(
         &self,
-        input: R,
+        files: &Files,
+        group: &RowGroup,
+        columns: Columns,
+    ) -> Result<Block, ShardError> {
+        let pieces = match files {
+            Files::Local(_) => {
+                let range = self.byte_range(group);
+                let what = format!("row group {}", group.index);
+                let bytes = local_range(&self.path, range.clone(), &self.checksums[group.index], &what)?;
+                Pieces(vec![(range.start, bytes)])
+            }
+            Files::Remote(dir) => self.fetch(dir, group)?,
+        };
+        self.decode(pieces, group, columns)
+    }
+
+    /// All bytes of a row group at a URL.
+    pub(super) fn fetch(&self, dir: &RemoteDir, group: &RowGroup) -> Result<Pieces, ShardError> {
+        let (whole, start) = self.whole(group);
+        let before = if dir.has(&whole) { Vec::new() } else { self.fetched_columns(dir, group) };
+        let bytes = dir.object(&whole)?;
+        self.compare_columns(dir, group, &before, start, &bytes)?;
+        Ok(Pieces(vec![(start, bytes)]))
+    }
+
+    /// What fetches a row group whole, and where it starts.
+    pub(super) fn whole(&self, group: &RowGroup) -> (Request, u64) {
+        let range = self.byte_range(group);
+        let start = range.start;
+        let check = Check::Short(self.checksums[group.index].clone());
+        let (what, index) = (format!("row group {}", group.index), group.index.to_string());
+        let identity = ["row group", &self.blake3, &index];
+        (Request::new(&self.file, what, Wanted::Ranges(vec![range]), check, &identity), start)
+    }
+
+    pub(super) fn decode(
+        &self,
+        input: Pieces,
         group: &RowGroup,
         columns: Columns,
     ) -> Result<Block, ShardError> {
@@ -200,7 +224,7 @@ impl PartFile {
         })
     }
 
-    fn byte_range(&self, group: &RowGroup) -> Range<u64> {
+    pub(super) fn byte_range(&self, group: &RowGroup) -> Range<u64> {
         let columns = self.footer.metadata().row_group(group.index).columns();
         let ranges = columns.iter().map(parquet::file::metadata::ColumnChunkMetaData::byte_range);
         let (start, end) =
@@ -246,62 +270,4 @@ fn check_row_groups(
         }
     }
     Ok(())
-}
-
-/// A short checksum: 64 bits of BLAKE3 in hexadecimal.
-pub(crate) fn checksum(bytes: &[u8]) -> String {
-    blake3::hash(bytes).to_hex()[..16].to_string()
-}
-
-fn check_footer(file: &File, path: &Path, record: &PartRecord) -> Result<(), ShardError> {
-    let found = file.metadata().map_err(io_error("inspect", path))?.len();
-    let corrupt = |what: &str, expected: String, found: String| ShardError::Corrupt {
-        path: path.to_path_buf(),
-        what: what.into(),
-        expected,
-        found,
-    };
-    if found != record.bytes {
-        return Err(corrupt("size in bytes", record.bytes.to_string(), found.to_string()));
-    }
-    let length = record.bytes.saturating_sub(record.footer_start) as usize;
-    let mut footer = vec![0; length];
-    file.read_exact_at(&mut footer, record.footer_start).map_err(io_error("read", path))?;
-    let found = blake3::hash(&footer).to_hex().to_string();
-    if found != record.footer_blake3 {
-        return Err(corrupt("BLAKE3 of the footer", record.footer_blake3.clone(), found));
-    }
-    Ok(())
-}
-
-/// A row group's bytes, addressed by their place in the file.
-struct Window {
-    start: u64,
-    bytes: Bytes,
-}
-
-impl Length for Window {
-    fn len(&self) -> u64 {
-        self.start + self.bytes.len() as u64
-    }
-}
-
-impl ChunkReader for Window {
-    type T = bytes::buf::Reader<Bytes>;
-
-    fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
-        let rest = self.len().saturating_sub(start) as usize;
-        Ok(self.get_bytes(start, rest)?.reader())
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
-        let outside = || {
-            parquet::errors::ParquetError::General(format!(
-                "{length} bytes at {start} lie outside the row group"
-            ))
-        };
-        let from = start.checked_sub(self.start).ok_or_else(outside)? as usize;
-        let to = from.checked_add(length).filter(|&to| to <= self.bytes.len()).ok_or_else(outside)?;
-        Ok(self.bytes.slice(from..to))
-    }
 }

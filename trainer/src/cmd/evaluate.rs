@@ -54,7 +54,7 @@ impl EvaluateArgs {
     pub(super) fn run(&self, out: &mut dyn Write) -> anyhow::Result<u8> {
         let path = checkpoint::locate(&self.checkpoint.checkpoint, true)?;
         let info = checkpoint::read_info(&path)?;
-        let mut config = Config::read(&self.config, &self.common.set)?;
+        let mut config = Config::read(&self.config, &self.common.overrides())?;
         config.model = info.model.clone();
         let mut tasks = tasks_of(&config, &info, &path)?;
         let network = load(&config, &path)?;

@@ -48,7 +48,7 @@ struct Report {
 impl FitScalesArgs {
     /// Runs the command.
     pub(super) fn run(&self, out: &mut dyn Write) -> anyhow::Result<u8> {
-        let config = Config::read(&self.config, &self.common.set)?;
+        let config = Config::read(&self.config, &self.common.overrides())?;
         let tasks = Task::open_all(&config)?;
         let network = setup::network(&config, setup::device(&config, None)?);
         if let Some(path) = &self.checkpoint {

@@ -197,12 +197,12 @@ fn read_config(
 ) -> anyhow::Result<Config> {
     if let Start::Resume(run) = start {
         let own = RunDir::config_file(run)?;
-        let mut config = Config::read_kind(file.unwrap_or(&own), &common.set, kind)?;
+        let mut config = Config::read_kind(file.unwrap_or(&own), &common.overrides(), kind)?;
         config.run.dir = run.to_path_buf();
         return Ok(config);
     }
     let Some(file) = file else { bail!("a configuration is needed") };
-    Ok(Config::read_kind(file, &common.set, kind)?)
+    Ok(Config::read_kind(file, &common.overrides(), kind)?)
 }
 
 fn tell(

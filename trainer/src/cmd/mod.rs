@@ -27,6 +27,7 @@ use crate::inference::embedding::RowsError;
 use crate::inference::frames::FramesError;
 use crate::run_dir::RunDirError;
 use shards::ShardError;
+use shards::remote::ByteSize;
 
 /// Everything done.
 pub const DONE: u8 = 0;
@@ -101,6 +102,12 @@ pub struct CommonArgs {
     /// Overrides a setting: key=value, for example optimizer.lr=1e-4 or dataset.ani1x.path=shards/ani1x. Repeatable.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Where datasets at URLs are kept on this machine: cache.dir of the configuration.
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// Most that is kept there, for example 500GB: cache.size of the configuration.
+    #[arg(long, value_name = "SIZE")]
+    cache_size: Option<ByteSize>,
     /// Tell nothing but errors.
     #[arg(long)]
     quiet: bool,
@@ -110,6 +117,16 @@ pub struct CommonArgs {
 }
 
 impl CommonArgs {
+    /// All settings of the command line that replace the configuration's.
+    fn overrides(&self) -> Vec<String> {
+        // As TOML strings, whatever they look like.
+        let dir = self.cache.as_ref().map(|dir| ("dir", dir.display().to_string()));
+        let size = self.cache_size.map(|size| ("size", size.to_string()));
+        let given = dir.into_iter().chain(size);
+        let settings = given.map(|(key, value)| format!("cache.{key}={}", toml::Value::String(value)));
+        self.set.iter().cloned().chain(settings).collect()
+    }
+
     fn mode(&self) -> crate::progress::Mode {
         match (self.quiet, self.json) {
             (true, _) => crate::progress::Mode::Quiet,

@@ -35,7 +35,7 @@ struct FirstBatch {
 impl PlanArgs {
     /// Runs the command.
     pub(super) fn run(&self, out: &mut dyn Write) -> anyhow::Result<u8> {
-        let config = Config::read(&self.config, &self.common.set)?;
+        let config = Config::read(&self.config, &self.common.overrides())?;
         let tasks = Task::open_all(&config)?;
         let plan = RunPlan::new(&config, &tasks)?;
         let summary = Summary::new(&tasks, &plan);

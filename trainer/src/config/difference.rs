@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use toml::{Table, Value};
 
 /// Settings that change how a run is watched, kept or where it computes, but not what it computes.
-const FREE: [&str; 14] = [
+const FREE: [&str; 15] = [
     "run.dir",
     "run.device",
     "run.threads",
@@ -20,6 +20,7 @@ const FREE: [&str; 14] = [
     "run.tensorboard",
     "run.prometheus",
     "guard.",
+    "cache.",
 ];
 
 /// Lists the settings in which `now` differs from `then`, apart from those that may.

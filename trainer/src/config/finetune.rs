@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::cache::CacheSection;
 use super::model::ModelSection;
 use super::number::NonNegative;
 use super::sections::{
@@ -33,6 +34,8 @@ pub(super) struct FinetuneFile {
     checkpoint: CheckpointSection,
     #[serde(default)]
     guard: GuardSection,
+    #[serde(default)]
+    cache: CacheSection,
 }
 
 /// `[heads]`: what is predicted, and how.
@@ -88,6 +91,7 @@ impl FinetuneFile {
             validation: self.validation,
             checkpoint: self.checkpoint,
             guard: self.guard,
+            cache: self.cache,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! Configuration: TOML as written → valid, once. A [`Config`] that exists needs no further checks of its own.
 
 pub mod ablation;
+pub mod cache;
 mod difference;
 mod extends;
 mod finetune;
@@ -20,6 +21,7 @@ pub use difference::differences;
 pub use source::{ConfigError, Source};
 pub use step::StepConfig;
 
+use self::cache::CacheSection;
 use self::model::ModelSection;
 use self::sections::{
     CheckpointSection, DatasetSection, FinetuneSchedule, GuardSection, LossSection, OptimizerSection,
@@ -106,6 +108,8 @@ pub struct Config {
     pub checkpoint: CheckpointSection,
     /// `[guard]`.
     pub guard: GuardSection,
+    /// `[cache]`.
+    pub cache: CacheSection,
     /// The whole configuration as TOML, overrides and defaults included: what a run directory keeps.
     pub text: String,
 }

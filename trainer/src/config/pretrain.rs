@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::cache::CacheSection;
 use super::model::ModelSection;
 use super::number::NonNegative;
 use super::sections::{
@@ -31,6 +32,8 @@ pub(super) struct PretrainFile {
     checkpoint: CheckpointSection,
     #[serde(default)]
     guard: GuardSection,
+    #[serde(default)]
+    cache: CacheSection,
 }
 
 impl PretrainFile {
@@ -63,6 +66,7 @@ impl PretrainFile {
             validation: self.validation,
             checkpoint: self.checkpoint,
             guard: self.guard,
+            cache: self.cache,
         })
     }
 }

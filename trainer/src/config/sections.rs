@@ -93,7 +93,7 @@ impl Precision {
 pub struct DatasetSection {
     /// Name of the task, in logs and metrics.
     pub name: String,
-    /// Shard directory, seen from the working directory.
+    /// Shard directory, seen from the working directory, or a URL: `s3://`, `gs://`, `az://`, `https://` (docs/remote.md).
     pub path: PathBuf,
     /// Split to train on.
     #[serde(default = "train")]

@@ -65,7 +65,7 @@ struct Report {
 impl BenchArgs {
     /// Runs the command.
     pub(super) fn run(&self, out: &mut dyn Write) -> anyhow::Result<u8> {
-        let source = Source::read(&self.config, &self.common.set)?;
+        let source = Source::read(&self.config, &self.common.overrides())?;
         if self.subject == Subject::Step && StepConfig::is_meant(&source) {
             return self.ranks.run(
                 |place| step::prepare(&source, place),
