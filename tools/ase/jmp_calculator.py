@@ -57,6 +57,7 @@ class JMP(Calculator):
             self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log,
                                             encoding="utf-8", start_new_session=True)
         except OSError as problem:
+            self.log.close()
             raise CalculatorError("cannot start %s: %s; name the program with command=" % (self.command[0], problem))
         try:
             self.greeting = self.read()
