@@ -1,9 +1,9 @@
 //! The training step: one global batch in, better weights out.
 
+mod ranks;
 mod step;
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
 
 use shards::batch::HostBatch;
 use tch::Tensor;
@@ -11,7 +11,7 @@ use tch::Tensor;
 use crate::checkpoint::{Info, State, TaskRecord};
 use crate::clip::{Bound, Clip};
 use crate::config::sections::{LossSection, OptimizerSection, Precision};
-use crate::distributed::{Asked, DistributedError, Together, World};
+use crate::distributed::{Asked, Together};
 use crate::ema::Ema;
 use crate::guard;
 use crate::loss::{Loss, LossCounts, LossTerms, TaskSums, TaskWeights};
@@ -24,7 +24,8 @@ use crate::pcgrad::Surgery;
 use crate::prediction::HostPrediction;
 use crate::schedule::{Position, Schedule};
 
-use step::{Clock, non_finite, step_seed, structures};
+use ranks::Whole;
+use step::{Clock, non_finite, step_seed};
 pub use step::{StepError, StepReport, StepTimes};
 
 /// How a learner learns.
@@ -58,8 +59,8 @@ pub struct Learner {
     tasks: usize,
     together: Together,
     asked: Asked,
-    /// Structures of the last global batch.
-    structures: u64,
+    /// The last global batch.
+    whole: Whole,
 }
 
 impl Learner {
@@ -97,30 +98,10 @@ impl Learner {
             tasks: tasks.len(),
             together: Together::alone(),
             asked: Asked::default(),
-            structures: 0,
+            whole: Whole::default(),
         };
         native::keep_memory();
         Ok(learner)
-    }
-
-    /// Learns together with the other ranks from here on: all start from rank 0's weights. `recomputes` tells whether the
-    /// network runs blocks twice.
-    pub fn join(&mut self, world: Rc<World>, recomputes: bool) -> Result<(), DistributedError> {
-        let (first, second) = self.optimizer.moments();
-        let mut tensors = vec![self.parameters.values(), first, second];
-        tensors.extend(self.ema.as_ref().map(Ema::average));
-        let mut tensors: Vec<Tensor> = tensors.into_iter().map(Tensor::shallow_clone).collect();
-        tensors.extend(self.network.buffers().into_values());
-        world.broadcast(&tensors)?;
-        // PCGrad's gradients are exchanged one task after the other.
-        let overlaps = !recomputes && self.surgery.is_none();
-        self.together = Together::new(world, &self.parameters, overlaps)?;
-        Ok(())
-    }
-
-    /// What this rank asks of all in the next step.
-    pub fn ask(&mut self, asked: Asked) {
-        self.asked = asked;
     }
 
     /// Learns from one global batch, given as this rank's micro-batches of it, which may be none. The weights do not move on
@@ -137,8 +118,7 @@ impl Learner {
     ) -> Result<StepReport, StepError> {
         let at = self.position;
         let lrs = self.schedule.lrs(at);
-        let (counts, structures) = self.global_counts(micro_batches)?;
-        self.structures = structures;
+        let Whole { counts, structures } = self.count(micro_batches)?;
         let (mut times, mut clock) = (StepTimes::default(), Clock::start());
         self.begin();
         clock.lap(&mut times.optimizer);
@@ -192,32 +172,11 @@ impl Learner {
         Ok(StepReport { at, loss, tasks, gradient_norm, lrs, structures, skipped, times, asked })
     }
 
-    /// What the losses of a step are divided by, and its structures, over all ranks.
-    pub fn global_counts(&self, micro_batches: &[HostBatch]) -> Result<(LossCounts, u64), DistributedError> {
-        let LossCounts { energies, forces } = self.counts(micro_batches);
-        let mut values = [energies, forces, structures(micro_batches) as f64];
-        self.together.world().sum(&mut values)?;
-        let [energies, forces, structures] = values;
-        Ok((LossCounts { energies, forces }, structures as u64))
-    }
-
-    /// Place in the global batch of this rank's micro-batch `number`.
-    pub fn place(&self, number: usize) -> usize {
-        let world = self.together.world();
-        number * world.ranks() as usize + world.rank() as usize
-    }
-
-    fn counts(&self, micro_batches: &[HostBatch]) -> LossCounts {
-        let mut counts = LossCounts::default();
-        micro_batches.iter().for_each(|batch| counts.add(self.loss.counts(batch)));
-        counts
-    }
-
     /// Passes over the global batch that could not be learnt from.
     pub fn pass_over(&mut self) {
         self.optimizer.skip();
         let Position { step, samples } = self.position;
-        self.position = Position { step: step + 1, samples: samples + self.structures };
+        self.position = Position { step: step + 1, samples: samples + self.whole.structures };
     }
 
     /// Loss and gradient norm of micro-batch `number` of the step at `at` alone, for weights that were loaded before.
@@ -287,12 +246,6 @@ impl Learner {
             self.parameters.add_ordered(surgery.gradient(task), &gradients);
         }
         Ok(())
-    }
-
-    /// Makes the gradients, or those of each task, the sums over ranks.
-    fn exchange_gradients(&mut self) -> Result<(), DistributedError> {
-        let Some(surgery) = &mut self.surgery else { return self.together.sum_gradients() };
-        (0..surgery.len()).try_for_each(|task| self.together.world().sum_tensor(surgery.gradient(task)))
     }
 
     /// Ends the passes of a step: divides what blocks share, settles conflicts of tasks. Returns the gradient's L2 norm.

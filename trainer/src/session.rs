@@ -1,18 +1,18 @@
 //! A run from its first step to its last: learn, tell, judge, keep, stop.
 
 mod outcome;
+mod passing_over;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 
 use crate::checkpoint::{Best, Info, SCHEMA_VERSION, Writer};
-use crate::config::sections::{NonFinite, StopSection};
+use crate::config::sections::StopSection;
 use crate::config::{Config, ScheduleConfig};
 use crate::data::{GlobalBatch, TrainingData};
 use crate::distributed::{Asked, World};
 use crate::evaluate::{Interrupted, Judgement, validate};
-use crate::failure::{Failure, Part};
 use crate::learner::{Learner, StepError, StepReport};
 use crate::plan::RunPlan;
 use crate::progress::{Meter, Progress, StepRecord, TaskLoss};
@@ -22,8 +22,8 @@ use crate::signals::Signals;
 use crate::task::Task;
 use crate::watch::Watch;
 
+use outcome::ValidationRecord;
 pub use outcome::{Ending, Memory, Outcome, errors_text};
-use outcome::{SkipRecord, ValidationRecord};
 
 /// What came of a global batch.
 enum Learnt {
@@ -155,52 +155,6 @@ impl<'a> Session<'a> {
                 Err(error) => return Err(error.into()),
             }
         }
-    }
-
-    /// Keeps a batch whose loss or gradient is not finite, and passes over it if that is allowed.
-    fn pass_over(&mut self, error: StepError, batch: &GlobalBatch) -> anyhow::Result<()> {
-        let StepError::NonFinite { part, .. } = &error else { return Err(error.into()) };
-        let numbers = part.map_or(0..batch.parts.len(), |part| part..part + 1);
-        let counts = self.learner.global_counts(&batch.parts)?.0;
-        let failure = Failure {
-            told: error.to_string(),
-            energies: counts.energies,
-            forces: counts.forces,
-            parts: numbers
-                .map(|number| Part { number: self.learner.place(number), batch: batch.parts[number].clone() })
-                .collect(),
-        };
-        let rank = self.world.rank();
-        let dir = failure.write(self.run_dir.path(), rank, self.info()?, self.learner.state())?;
-        let kept = format!("kept for `jmp-train replay {}`", dir.display());
-        let guard = &self.config.guard;
-        if guard.non_finite == NonFinite::Stop || self.memory.skipped >= guard.max_skips.get() {
-            let spent = match guard.non_finite {
-                NonFinite::Stop => String::new(),
-                NonFinite::Skip => format!("; guard.max_skips = {} are used up", guard.max_skips.get()),
-            };
-            return Err(anyhow::Error::new(error).context(format!("the run stopped{spent}; {kept}")));
-        }
-        self.memory.skipped += 1;
-        let step = self.learner.position().step;
-        self.learner.pass_over();
-        let text = format!("step {step} skipped: {error}; {kept}");
-        self.watch.event(&text, &SkipRecord { kind: "skipped", step: step + 1, told: error.to_string() });
-        Ok(self.run_dir.log(&text)?)
-    }
-
-    /// What [`Self::pass_over`] comes to on the ranks that are not to blame.
-    fn pass_over_with_others(&mut self, error: &StepError) -> anyhow::Result<()> {
-        let guard = &self.config.guard;
-        if guard.non_finite == NonFinite::Stop || self.memory.skipped >= guard.max_skips.get() {
-            return Err(self.world.failure_of_another(&error.to_string()).into());
-        }
-        self.memory.skipped += 1;
-        let step = self.learner.position().step;
-        self.learner.pass_over();
-        let text = format!("step {step} skipped: {error}");
-        self.watch.event(&text, &SkipRecord { kind: "skipped", step: step + 1, told: error.to_string() });
-        Ok(self.run_dir.log(&text)?)
     }
 
     fn tell(&mut self, learnt: &Learnt, batch: &GlobalBatch) -> anyhow::Result<()> {

@@ -1,6 +1,6 @@
 //! What ranks compute is what one process computes.
 
-use crate::programs::{Run, Workshop, distance};
+use crate::programs::{Ended, Run, Workshop, distance};
 
 /// Losses and validations of two runs are the same but for rounding.
 #[track_caller]
@@ -39,6 +39,26 @@ fn distributed_ranks_learn_what_one_process_learns() {
     let many = workshop.pretrain("ranks-4", &["--ranks", "4"]);
     let (apart, name) = distance(&wanted, &many.tensors(22));
     assert!(apart < 1e-12, "4 ranks: {name} is {apart:e} apart");
+}
+
+/// Every structure of one dataset gives an infinite loss; steps that hold one are passed over by all ranks alike.
+#[test]
+fn distributed_a_loss_that_is_not_finite_is_one_for_all() {
+    let workshop = Workshop::new();
+    let settings = ["run.precision=\"f32\"", "dataset.small.energy_std=1e-45", "validation.every_steps=1000"];
+    let broken: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
+    let skipping = [&broken[..], &["--set", "guard={ non_finite = \"skip\", max_skips = 1000 }"]].concat();
+    let one = workshop.pretrain("one", &skipping);
+    let two = workshop.pretrain("two", &[&skipping[..], &["--ranks", "2"]].concat());
+    let skipped = |run: &Run| run.records("skipped").iter().map(|r| r["step"].clone()).collect::<Vec<_>>();
+    assert!(skipped(&one).len() >= 3 && one.losses().len() >= 3, "{} skipped", skipped(&one).len());
+    assert_eq!(skipped(&one), skipped(&two));
+    let (apart, name) = distance(&one.tensors(22), &two.tensors(22));
+    assert!(apart < 5e-6, "{name} is {apart:e} apart");
+    let stop = [&["pretrain", "config.toml", "--quiet", "--ranks", "2"], &broken[..]].concat();
+    let ended = Ended::of(workshop.command(&stop).spawn().unwrap());
+    assert_eq!(ended.code(), Some(1), "{}", ended.errors());
+    assert!(ended.errors().contains("the loss is inf; structures of the batch: m1"), "{}", ended.errors());
 }
 
 #[test]
