@@ -50,15 +50,16 @@ fn distributed_a_loss_that_is_not_finite_is_one_for_all() {
     let skipping = [&broken[..], &["--set", "guard={ non_finite = \"skip\", max_skips = 1000 }"]].concat();
     let one = workshop.pretrain("one", &skipping);
     let two = workshop.pretrain("two", &[&skipping[..], &["--ranks", "2"]].concat());
-    let skipped = |run: &Run| run.records("skipped").iter().map(|r| r["step"].clone()).collect::<Vec<_>>();
-    assert!(skipped(&one).len() >= 3 && one.losses().len() >= 3, "{} skipped", skipped(&one).len());
-    assert_eq!(skipped(&one), skipped(&two));
+    // Steps that were passed over leave no record of training.
+    let learnt = |run: &Run| run.records("train").iter().map(|r| r["step"].clone()).collect::<Vec<_>>();
+    assert!((3..20).contains(&learnt(&one).len()), "{} steps learnt", learnt(&one).len());
+    assert_eq!(learnt(&one), learnt(&two));
     let (apart, name) = distance(&one.tensors(22), &two.tensors(22));
     assert!(apart < 5e-6, "{name} is {apart:e} apart");
     let stop = [&["pretrain", "config.toml", "--quiet", "--ranks", "2"], &broken[..]].concat();
     let ended = Ended::of(workshop.command(&stop).spawn().unwrap());
     assert_eq!(ended.code(), Some(1), "{}", ended.errors());
-    assert!(ended.errors().contains("the loss is inf; structures of the batch: m1"), "{}", ended.errors());
+    assert!(ended.errors().contains("; structures of the batch: m1"), "{}", ended.errors());
 }
 
 #[test]
