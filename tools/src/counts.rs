@@ -5,12 +5,13 @@
 //! number of rows.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use polars::prelude::*;
 use serde::Serialize;
 use shards::Dataset;
 
+use crate::distribution::RealDistribution;
 use crate::error::ReportError;
 use crate::histogram::{Histogram, LinearBins};
 
@@ -51,23 +52,6 @@ pub struct CountDistribution {
     pub p95: u64,
     /// Largest.
     pub max: u64,
-    /// The distribution.
-    pub histogram: Histogram,
-}
-
-/// A real-valued column over all rows that have it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct RealDistribution {
-    /// Structures that have the value.
-    pub structures: u64,
-    /// Mean.
-    pub mean: f64,
-    /// Population standard deviation.
-    pub std: f64,
-    /// Smallest.
-    pub min: f64,
-    /// Largest.
-    pub max: f64,
     /// The distribution.
     pub histogram: Histogram,
 }
@@ -173,11 +157,12 @@ impl Table {
         let counted = counted.into_iter().map(|(index, n)| (index as u32, n)).collect();
         let histogram = bins.histogram(&counted);
         Ok(Some(RealDistribution {
-            structures,
+            count: structures,
             mean: row.real("mean"),
             std: row.real("std"),
             min,
             max,
+            beyond: 0,
             histogram,
         }))
     }
@@ -203,30 +188,14 @@ impl Table {
     }
 }
 
-/// The first rejected structures of a dataset: id, reason.
-pub fn first_rejects(dir: &Path, limit: u32) -> Result<Vec<(String, String)>, ReportError> {
-    let path = shards::rejects::path(dir);
-    if !path.is_file() {
-        return Ok(vec![]);
-    }
-    let read = || -> PolarsResult<Vec<(String, String)>> {
-        let frame =
-            collect(scan(std::slice::from_ref(&path))?.select([col("id"), col("reason")]).limit(limit))?;
-        let (ids, reasons) = (frame.column("id")?.str()?, frame.column("reason")?.str()?);
-        let text = |value: Option<&str>| value.unwrap_or_default().to_string();
-        Ok(ids.iter().zip(reasons.iter()).map(|(id, reason)| (text(id), text(reason))).collect())
-    };
-    read().map_err(ReportError::columns(dir, "rejects.parquet"))
-}
-
-fn scan(files: &[PathBuf]) -> PolarsResult<LazyFrame> {
+pub(crate) fn scan(files: &[PathBuf]) -> PolarsResult<LazyFrame> {
     let sources = files.iter().map(|f| PlRefPath::try_from_path(f)).collect::<PolarsResult<Vec<_>>>()?;
     // Brackets in a user's directory names are not patterns; statistics are not written (docs/format.md).
     let options = ScanArgsParquet { glob: false, cache: false, use_statistics: false, ..Default::default() };
     LazyFrame::scan_parquet_files(sources.into_iter().collect(), options)
 }
 
-fn collect(frame: LazyFrame) -> PolarsResult<DataFrame> {
+pub(crate) fn collect(frame: LazyFrame) -> PolarsResult<DataFrame> {
     // One plan without sinks gives one frame; several come of `sink_multiple` only.
     Ok(frame.collect_with_engine(Engine::Streaming)?.unwrap_single())
 }

@@ -1,39 +1,49 @@
 //! A dataset's section of the page.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use shards::layout::NeighborStorage;
 
 use crate::dataset_report::{DatasetReport, SplitSummary};
-use crate::html::{self, Cell, Table, escape};
+use crate::document::{Document, Labels};
+use crate::html::{Cell, Table};
 use crate::number::{self, integer, significant};
+use crate::sample_page;
 use crate::summary_page::sizes;
-use crate::svg::{histogram, periodic_table};
+use crate::svg::periodic_table;
 
 /// Count columns that are drawn; the table has them all.
 const DRAWN_COUNTS: [&str; 3] = ["edges_main", "triplets", "quadruplets"];
 
-/// Renders a dataset. Closed sections show only their heads until they are clicked.
-pub fn render(dataset: &DatasetReport, anchor: &str, open: bool) -> String {
-    let mut html = format!("<section id=\"{anchor}\">\n<h2>{}</h2>\n", escape(&dataset.name));
-    html.push_str(&facts(dataset));
-    let state = if open { " open=\"open\"" } else { "" };
-    let _ = writeln!(html, "<details{state}><summary>Distributions</summary>");
-    html.push_str(&elements_figure(dataset));
-    html.push_str(&plots(dataset));
-    html.push_str("</details>\n");
-    let _ = writeln!(html, "<details{state}><summary>Tables</summary>");
-    html.push_str(&split_table(dataset));
-    html.push_str(&label_table(dataset));
-    html.push_str(&count_table(dataset));
-    html.push_str(&element_table(dataset));
-    html.push_str("</details>\n");
-    html.push_str(&rejects(dataset));
-    html + "</section>\n"
+/// Renders a dataset. Closed parts show only their heads until they are clicked.
+pub fn render(document: &mut Document, dataset: &DatasetReport, anchor: &str, open: bool) {
+    document.open_section(anchor, &dataset.name);
+    facts(document, dataset);
+    document.open_details("Distributions", open);
+    elements_figure(document, dataset);
+    document.open_grid();
+    plots(document, dataset);
+    if let Some(sample) = &dataset.sample {
+        sample_page::plots(document, sample, dataset);
+    }
+    document.close_grid();
+    document.close_details();
+    document.open_details("Tables", open);
+    document.table(&split_table(dataset));
+    label_table(document, dataset);
+    document.table(&count_table(dataset));
+    memory_table(document, dataset);
+    document.table(&element_table(dataset));
+    if let Some(sample) = &dataset.sample {
+        sample_page::tables(document, sample);
+    }
+    document.close_details();
+    checks(document, dataset);
+    rejects(document, dataset);
+    document.close_section();
 }
 
-fn facts(d: &DatasetReport) -> String {
+fn facts(document: &mut Document, d: &DatasetReport) {
     let labels: Vec<String> = d
         .labels
         .iter()
@@ -49,7 +59,7 @@ fn facts(d: &DatasetReport) -> String {
         NeighborStorage::Nearest(k) => format!("the {k} nearest"),
         NeighborStorage::None => "none".to_string(),
     };
-    html::facts(&[
+    document.facts(&[
         ("domain", d.domain.clone()),
         ("level of theory", d.level_of_theory.clone()),
         ("licence", d.licence.clone()),
@@ -61,46 +71,43 @@ fn facts(d: &DatasetReport) -> String {
         ("graph counts are for", graph),
         ("stored neighbours", neighbors),
         ("directory", d.directory.clone()),
-    ])
+    ]);
 }
 
-fn elements_figure(d: &DatasetReport) -> String {
+fn elements_figure(document: &mut Document, d: &DatasetReport) {
     let counts: BTreeMap<u8, u64> = d.elements.iter().map(|e| (e.atomic_number, e.atoms)).collect();
     let title = format!("Atoms of each element{}", of_split(d.overview_split.as_deref()));
-    let figure = html::figure(
-        &title,
-        &periodic_table::draw(&counts, "atoms"),
-        "Shaded by the logarithm of the count.",
-    );
-    figure.replacen("<figure>", "<figure class=\"wide\">", 1)
+    let plot = periodic_table::draw(&counts, "atoms");
+    document.wide_figure(&title, &plot, "Shaded by the logarithm of the count.");
 }
 
-fn plots(d: &DatasetReport) -> String {
-    let mut html = String::from("<div class=\"grid\">\n");
-    html.push_str(&html::figure(
-        "Atoms per structure",
-        &histogram::draw(&d.sizes, "atoms", "structures"),
-        "All rows.",
-    ));
+fn plots(document: &mut Document, d: &DatasetReport) {
+    let labels = Labels { title: "Atoms per structure", x: "atoms", y: "structures", note: "All rows." };
+    document.histogram(&d.sizes, labels);
     if let Some(e) = &d.energy_per_atom {
         let note = format!(
             "Energy as the source defines its zero. All {} with an energy: mean {}, standard deviation {} eV.",
-            integer(e.structures),
+            integer(e.count),
             significant(e.mean, 5),
             significant(e.std, 3)
         );
-        let plot = histogram::draw(&e.histogram, "energy per atom / eV", "structures");
-        html.push_str(&html::figure("Energy per atom", &plot, &note));
+        let title = "Energy per atom";
+        document.histogram(
+            &e.histogram,
+            Labels { title, x: "energy per atom / eV", y: "structures", note: &note },
+        );
     }
-    html.push_str(&referenced_figure(d));
     if let Some(norms) = &d.force_norms {
         let zero = match d.zero_forces {
             0 => String::new(),
             n => format!(" {} atoms with zero force are left out.", integer(n)),
         };
-        let note = format!("Bins of a quarter decade.{zero}");
+        let note = format!("All rows; bins of a quarter decade.{zero}");
         let title = format!("Force norms{}", of_split(d.overview_split.as_deref()));
-        html.push_str(&html::figure(&title, &histogram::draw(norms, "force norm / (eV/Å)", "atoms"), &note));
+        document.histogram(
+            norms,
+            Labels { title: &title, x: "force norm / (eV/Å)", y: "atoms", note: &note },
+        );
     }
     for count in d.counts.iter().filter(|c| DRAWN_COUNTS.contains(&c.column.as_str())) {
         let note = format!(
@@ -110,35 +117,14 @@ fn plots(d: &DatasetReport) -> String {
             integer(count.p95)
         );
         let title = format!("{} per structure", capitalised(&count.title));
-        let plot = histogram::draw(&count.histogram, &count.title, "structures");
-        html.push_str(&html::figure(&title, &plot, &note));
+        document.histogram(
+            &count.histogram,
+            Labels { title: &title, x: &count.title, y: "structures", note: &note },
+        );
     }
-    html + "</div>\n"
 }
 
-fn referenced_figure(d: &DatasetReport) -> String {
-    let Some(sample) = &d.referenced else { return String::new() };
-    let e = &sample.per_atom;
-    let scope = if sample.complete {
-        format!("All {}", integer(e.structures))
-    } else {
-        format!("A sample of {} structures", integer(sample.read))
-    };
-    let left_out = match sample.unreferenced {
-        0 => String::new(),
-        n => format!(" {} with an element that the reference does not have are left out.", integer(n)),
-    };
-    let note = format!(
-        "{scope}: mean {}, standard deviation {} eV.{left_out}",
-        significant(e.mean, 3),
-        significant(e.std, 3)
-    );
-    let plot = histogram::draw(&e.histogram, "(energy − reference) per atom / eV", "structures");
-    let title = format!("After the linear reference{}", of_split(d.training_split.as_deref()));
-    html::figure(&title, &plot, &note)
-}
-
-fn split_table(d: &DatasetReport) -> String {
+fn split_table(d: &DatasetReport) -> Table {
     let columns = [
         "split",
         "structures",
@@ -163,7 +149,7 @@ fn split_table(d: &DatasetReport) -> String {
             Cell::text(&chosen(split)),
         ]);
     }
-    table.render()
+    table
 }
 
 fn chosen(split: &SplitSummary) -> String {
@@ -173,7 +159,7 @@ fn chosen(split: &SplitSummary) -> String {
     }
 }
 
-fn label_table(d: &DatasetReport) -> String {
+fn label_table(document: &mut Document, d: &DatasetReport) {
     let columns = [
         "split",
         "label",
@@ -214,12 +200,15 @@ fn label_table(d: &DatasetReport) -> String {
     }
     let lacking =
         d.splits.iter().flat_map(|s| s.labels.values()).any(|l| l.rank.is_some_and(|rank| rank < l.elements));
-    let note = "<p class=\"note\">Where the rank is below the number of elements, the compositions do not determine each \
-                coefficient; the one of least norm is taken.</p>\n";
-    table.render() + if lacking { note } else { "" }
+    document.table(&table);
+    if lacking {
+        let note = "Where the rank is below the number of elements, the compositions do not determine each coefficient; the \
+                    one of least norm is taken.";
+        document.paragraph("note", note);
+    }
 }
 
-fn count_table(d: &DatasetReport) -> String {
+fn count_table(d: &DatasetReport) -> Table {
     let columns =
         ["per structure", "mean", "min", "median", "95 % at most", "max", "all structures together"];
     let mut table = Table::new("Graphs, all rows", columns);
@@ -234,10 +223,27 @@ fn count_table(d: &DatasetReport) -> String {
             Cell::integer(count.total),
         ]);
     }
-    table.render()
+    table
 }
 
-fn element_table(d: &DatasetReport) -> String {
+fn memory_table(document: &mut Document, d: &DatasetReport) {
+    let columns = ["model", "edges, mean", "triplets, mean", "quadruplets, mean", "together, mean", "at most"];
+    let mut table = Table::new("Memory that the graphs of a structure imply, one interaction block", columns);
+    for m in &d.memory {
+        let mut row = vec![Cell::text(&m.model)];
+        row.extend([m.edges, m.triplets, m.quadruplets, m.mean, m.max].map(Cell::bytes));
+        table.row(row);
+    }
+    document.table(&table);
+    if !d.memory.is_empty() {
+        let note = "Edges, triplets of all kinds and quadruplets with an embedding each, 32 bits, at the sizes of the paper's \
+                    Table 17. A training step holds several blocks and what lies between; kernels that sum as they go hold \
+                    less.";
+        document.paragraph("note", note);
+    }
+}
+
+fn element_table(d: &DatasetReport) -> Table {
     let title = format!(
         "Elements{}, coefficients{}",
         of_split(d.overview_split.as_deref()),
@@ -253,21 +259,47 @@ fn element_table(d: &DatasetReport) -> String {
             Cell::number(e.reference, 8),
         ]);
     }
-    table.render()
+    table
 }
 
-fn rejects(d: &DatasetReport) -> String {
+fn checks(document: &mut Document, d: &DatasetReport) {
+    if d.checks.is_empty() {
+        return;
+    }
+    let columns = ["check", "structures", "what it means"];
+    let mut table = Table::new("Suspicious structures: outliers, duplicates, physics", columns);
+    let columns = ["check", "id", "row", "found", "limit, or the earlier row"];
+    let mut listed = Table::new("The first of them; more are in outliers.parquet", columns);
+    for check in &d.checks {
+        table.row(vec![Cell::text(&check.check), Cell::integer(check.structures), Cell::text(&check.meaning)]);
+        for suspect in &check.first {
+            listed.row(vec![
+                Cell::text(&check.check),
+                Cell::text(&suspect.id),
+                Cell::integer(suspect.row),
+                Cell::number(Some(suspect.value), 5),
+                Cell::number(Some(suspect.limit), 5),
+            ]);
+        }
+    }
+    document.table(&table);
+    document.table(&listed);
+}
+
+fn rejects(document: &mut Document, d: &DatasetReport) {
     let total: u64 = d.rejects.values().sum();
     if total == 0 {
-        return "<p class=\"note\">No structure was rejected at conversion.</p>\n".into();
+        document.paragraph("note", "No structure was rejected at conversion.");
+        return;
     }
     let mut table = Table::new("Rejected at conversion", ["reason", "structures"]);
     d.rejects.iter().for_each(|(reason, &n)| table.row(vec![Cell::text(reason), Cell::integer(n)]));
     let mut first = Table::new("The first of them; all are in rejects.parquet", ["id", "what is wrong"]);
     d.first_rejects.iter().for_each(|(id, reason)| first.row(vec![Cell::text(id), Cell::text(reason)]));
-    let words =
-        format!("<p class=\"warning\">{} structures were rejected at conversion.</p>\n", integer(total));
-    words + &table.render() + &first.render()
+    document
+        .paragraph("warning", &format!("{} structures were rejected at conversion.", integer(total)));
+    document.table(&table);
+    document.table(&first);
 }
 
 fn of_split(split: Option<&str>) -> String {

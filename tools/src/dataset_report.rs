@@ -10,13 +10,18 @@ use shards::splits::SplitRecord;
 use shards::statistics::{ENERGY, ElementCount, ForceStatistics, LabelStatistics};
 use shards::{Dataset, FloatWidth, Manifest, element};
 
-use crate::counts::{self, CountDistribution, RealDistribution, Table};
-use crate::energies::{self, ReferencedSample};
+use crate::counts::{CountDistribution, Table};
+use crate::distribution::RealDistribution;
 use crate::error::ReportError;
 use crate::histogram::{Bin, Histogram, Spacing};
+use crate::lists::{self, CheckResult};
+use crate::memory::{self, GraphMemory};
+use crate::sample::{self, Sample};
 
 /// Rejected structures listed by id; all are in `rejects.parquet`.
 const LISTED_REJECTS: u32 = 20;
+/// Structures listed for each check; more are in `outliers.parquet`.
+const LISTED_SUSPECTS: usize = 20;
 
 /// One dataset.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -69,8 +74,12 @@ pub struct DatasetReport {
     pub counts: Vec<CountDistribution>,
     /// Energy divided by the number of atoms, over all rows.
     pub energy_per_atom: Option<RealDistribution>,
-    /// The same after the training split's linear reference, over a sample.
-    pub referenced: Option<ReferencedSample>,
+    /// What the graphs weigh in the published models.
+    pub memory: Vec<GraphMemory>,
+    /// What only decoded structures tell, with energies after the training split's linear reference.
+    pub sample: Option<Sample>,
+    /// What the physics checks found; empty for a dataset of schema version 1, which has none.
+    pub checks: Vec<CheckResult>,
     /// Structures rejected at conversion, by reason.
     pub rejects: BTreeMap<String, u64>,
     /// The first of them: id and what was wrong.
@@ -157,8 +166,8 @@ pub struct ForceSummary {
     pub max_norm: f64,
 }
 
-/// Reads a dataset. About `sample` structures are decoded for the referenced energies.
-pub fn gather(dir: &Path, sample: u64) -> Result<DatasetReport, ReportError> {
+/// Reads a dataset. About `sample` structures are decoded, chosen by `seed`.
+pub fn gather(dir: &Path, sample: u64, seed: u64) -> Result<DatasetReport, ReportError> {
     let dataset = Dataset::open(dir)?;
     let manifest = dataset.manifest();
     let overview = overview_split(manifest);
@@ -168,6 +177,8 @@ pub fn gather(dir: &Path, sample: u64) -> Result<DatasetReport, ReportError> {
     let forces = overview.and_then(|(_, s)| s.statistics.forces.as_ref());
     let (force_norms, zero_forces) = forces.map(force_norms).unzip();
     let filled = !table.is_empty();
+    let counts = if filled { table.counts()? } else { vec![] };
+    let found = manifest.checks.as_ref().map(|c| &c.counts);
     Ok(DatasetReport {
         name: manifest.dataset.name.clone(),
         directory: dir.display().to_string(),
@@ -193,14 +204,13 @@ pub fn gather(dir: &Path, sample: u64) -> Result<DatasetReport, ReportError> {
         sizes: Histogram::of_integers(&if filled { table.sizes()? } else { BTreeMap::new() }),
         force_norms,
         zero_forces: zero_forces.unwrap_or(0),
-        counts: if filled { table.counts()? } else { vec![] },
+        memory: memory::of(&counts),
+        counts,
         energy_per_atom: if filled { table.energy_per_atom()? } else { None },
-        referenced: match reference.filter(|_| filled) {
-            Some(reference) => energies::referenced_sample(&dataset, reference, sample)?,
-            None => None,
-        },
+        sample: if filled { Some(sample::gather(&dataset, reference, sample, seed)?) } else { None },
+        checks: found.map_or(Ok(vec![]), |counts| lists::checks(dir, counts, LISTED_SUSPECTS))?,
         rejects: manifest.rejects.clone(),
-        first_rejects: counts::first_rejects(dir, LISTED_REJECTS)?,
+        first_rejects: lists::first_rejects(dir, LISTED_REJECTS)?,
     })
 }
 

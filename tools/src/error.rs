@@ -38,6 +38,16 @@ pub enum ReportError {
         /// What polars says.
         source: PolarsError,
     },
+    /// A structure has no graph.
+    #[error("{}: structure {id}: {problem}; `jmp-ingest explain {} {id}` shows it", dir.display(), dir.display())]
+    Structure {
+        /// The dataset.
+        dir: PathBuf,
+        /// The structure.
+        id: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A directory is not one of a run.
     #[error("{} holds no metrics.jsonl: it is not the directory of a jmp-train run (`run.dir` in its config)", dir.display())]
     NotARun {

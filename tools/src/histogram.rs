@@ -79,15 +79,17 @@ impl LinearBins {
             *merged.entry(index.min(BINS - 1)).or_default() += count;
         }
         let edge = |index: u32| self.low + self.width * f64::from(index);
-        let bins = merged
-            .into_iter()
-            .map(|(index, count)| Bin { low: edge(index), high: edge(index + 1), count })
-            .collect();
-        Histogram { spacing: Spacing::Linear, bins }
+        Histogram::linear(merged.into_iter().map(|(index, count)| (edge(index), edge(index + 1), count)))
     }
 }
 
 impl Histogram {
+    /// From bins of equal width: lower edge, upper edge, count.
+    pub fn linear(bins: impl IntoIterator<Item = (f64, f64, u64)>) -> Self {
+        let bins = bins.into_iter().map(|(low, high, count)| Bin { low, high, count }).collect();
+        Self { spacing: Spacing::Linear, bins }
+    }
+
     /// From exact counts of whole numbers: one bin a value while they are few, equal bins otherwise, bins of equal ratio
     /// where the values span more than two decades.
     pub fn of_integers(counts: &BTreeMap<u64, u64>) -> Self {

@@ -43,7 +43,7 @@ pub fn page(title: &str, tool: &str, body: &str) -> String {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
          <meta name=\"color-scheme\" content=\"light dark\"/>\n<title>{title}</title>\n\
          <style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n{body}</main>\n\
-         <footer>Made by {tool}. The same numbers lie beside this page as JSON.</footer>\n\
+         <footer>Made by {tool}. The same numbers lie beside this page as JSON and CSV.</footer>\n\
          <script>\n{SCRIPT}</script>\n</body>\n</html>\n",
         title = escape(title),
         tool = escape(tool),
@@ -73,47 +73,65 @@ const LONG: usize = 28;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cell {
     html: String,
+    /// What is shown, without markup.
+    plain: String,
     value: Option<f64>,
     /// Whether the text must not be squeezed into a narrow column.
     long: bool,
 }
 
 impl Cell {
+    fn new(plain: String, value: Option<f64>) -> Self {
+        Self { html: escape(&plain), plain, value, long: false }
+    }
+
     /// Text.
     pub fn text(text: &str) -> Self {
-        Self { html: escape(text), value: None, long: text.chars().count() > LONG }
+        Self { long: text.chars().count() > LONG, ..Self::new(text.into(), None) }
     }
 
     /// A link within the page.
     pub fn link(text: &str, anchor: &str) -> Self {
-        Self {
-            html: format!("<a href=\"#{}\">{}</a>", escape(anchor), escape(text)),
-            value: None,
-            long: false,
-        }
+        let html = format!("<a href=\"#{}\">{}</a>", escape(anchor), escape(text));
+        Self { html, ..Self::new(text.into(), None) }
     }
 
     /// A whole number.
     pub fn integer(value: u64) -> Self {
-        Self { html: number::integer(value), value: Some(value as f64), long: false }
+        Self::new(number::integer(value), Some(value as f64))
     }
 
     /// A number with about so many significant digits; a dash where there is none.
     pub fn number(value: Option<f64>, digits: i32) -> Self {
         match value.filter(|v| v.is_finite()) {
-            Some(value) => Self { html: number::significant(value, digits), value: Some(value), long: false },
-            None => Self { html: "–".into(), value: None, long: false },
+            Some(value) => Self::new(number::significant(value, digits), Some(value)),
+            None => Self::new("–".into(), None),
         }
     }
 
     /// A share, shown as a percentage.
     pub fn percent(share: f64) -> Self {
-        Self { html: number::percent(share), value: Some(share), long: false }
+        Self::new(number::percent(share), Some(share))
+    }
+
+    /// A number of bytes, shown with a fitting unit.
+    pub fn bytes(size: f64) -> Self {
+        Self::new(number::bytes(size.max(0.0) as u64), Some(size))
     }
 
     /// A number shown as a text of its own.
     pub fn shown(text: &str, value: f64) -> Self {
-        Self { html: escape(text), value: Some(value), long: false }
+        Self::new(text.into(), Some(value))
+    }
+
+    /// What is shown, without markup.
+    pub fn plain(&self) -> &str {
+        &self.plain
+    }
+
+    /// The number behind it, if it is one.
+    pub fn value(&self) -> Option<f64> {
+        self.value
     }
 }
 
@@ -136,6 +154,21 @@ impl Table {
     pub fn row(&mut self, cells: Vec<Cell>) {
         debug_assert_eq!(cells.len(), self.columns.len(), "{}", self.caption);
         self.rows.push(cells);
+    }
+
+    /// What stands above it.
+    pub fn caption(&self) -> &str {
+        &self.caption
+    }
+
+    /// The heads of its columns.
+    pub fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    /// Its rows.
+    pub fn rows(&self) -> &[Vec<Cell>] {
+        &self.rows
     }
 
     /// The HTML; nothing for a table without rows.

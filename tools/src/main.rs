@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tools::ReportError;
+use tools::cmd::overlap::OverlapArgs;
 use tools::cmd::stats::StatsArgs;
 
 /// Reports about shards and runs.
@@ -17,13 +18,18 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// What is in datasets and how runs went: one HTML page, and the same numbers as JSON.
+    /// What is in datasets and how runs went: one HTML page, and the same numbers as JSON and CSV.
     Stats(StatsArgs),
+    /// Which structures of some sets occur in others: a matrix, lists of ids, masks for evaluation.
+    Overlap(OverlapArgs),
 }
 
 fn main() -> ExitCode {
-    let Command::Stats(stats) = Cli::parse().command;
-    let result = stats.run(&mut std::io::stdout().lock());
+    let out = &mut std::io::stdout().lock();
+    let result = match Cli::parse().command {
+        Command::Stats(stats) => stats.run(out),
+        Command::Overlap(overlap) => overlap.run(out),
+    };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -59,7 +59,7 @@ pub fn tick(value: f64) -> String {
 /// A share as a percentage.
 pub fn percent(share: f64) -> String {
     if share > 0.0 && share < 0.001 {
-        "&lt; 0.1 %".into()
+        "< 0.1 %".into()
     } else {
         format!("{} %", significant(100.0 * share, 3))
     }
@@ -103,7 +103,7 @@ mod tests {
         assert_eq!(significant(1e-9, 3), "1e\u{2212}9");
         assert_eq!(significant(f64::NAN, 3), "–");
         assert_eq!((tick(12_000.0), tick(2.5e6), tick(0.02)), ("12k".into(), "2.5M".into(), "0.02".into()));
-        assert_eq!((percent(0.5), percent(0.0001)), ("50 %".into(), "&lt; 0.1 %".into()));
+        assert_eq!((percent(0.5), percent(0.0001)), ("50 %".into(), "< 0.1 %".into()));
         assert_eq!((bytes(12), bytes(3_210_000)), ("12 B".into(), "3.21 MB".into()));
     }
 }

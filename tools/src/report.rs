@@ -1,11 +1,12 @@
-//! The whole report and its two files.
+//! The whole report of `jmp-tools stats` and its files.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::coverage::Coverage;
 use crate::dataset_report::DatasetReport;
+use crate::document::Document;
 use crate::error::ReportError;
 use crate::html;
 use crate::mix::Mix;
@@ -19,11 +20,16 @@ pub struct Report {
     pub tool: String,
     /// Datasets in the order given.
     pub datasets: Vec<DatasetReport>,
+    /// Which elements the datasets share.
+    pub coverage: Coverage,
     /// The mix at each temperature.
     pub mix: Vec<Mix>,
     /// Runs in the order given.
     pub runs: Vec<RunReport>,
 }
+
+/// More datasets than this are shown closed, each with its head only.
+const SHOWN_OPEN: usize = 4;
 
 impl Report {
     /// The numbers, for machines.
@@ -34,35 +40,22 @@ impl Report {
         text
     }
 
-    /// The page, for people.
-    pub fn to_html(&self) -> String {
-        let mut body = summary_page::render(self);
+    /// The page, for people, with the numbers of its tables and plots.
+    pub fn to_document(&self) -> Document {
+        let mut document = Document::new("Datasets and runs");
+        summary_page::render(&mut document, self);
+        let open = self.datasets.len() <= SHOWN_OPEN;
         for (index, dataset) in self.datasets.iter().enumerate() {
-            body.push_str(&dataset_page::render(
-                dataset,
-                &html::dataset_anchor(index),
-                self.datasets.len() <= 4,
-            ));
+            dataset_page::render(&mut document, dataset, &html::dataset_anchor(index), open);
         }
         for (index, run) in self.runs.iter().enumerate() {
-            body.push_str(&run_page::render(run, &html::run_anchor(index)));
+            run_page::render(&mut document, run, &html::run_anchor(index));
         }
-        html::page("Datasets and runs", &self.tool, &body)
+        document
     }
 
-    /// Writes the page and, beside it, the numbers; returns the second file's name. Each is renamed into place.
-    pub fn write(&self, page: &Path) -> Result<PathBuf, ReportError> {
-        let numbers = page.with_extension("json");
-        replace(&numbers, &self.to_json())?;
-        replace(page, &self.to_html())?;
-        Ok(numbers)
+    /// Writes the page and, beside it, the numbers as JSON and CSV; returns the files, the page first.
+    pub fn write(&self, page: &Path) -> Result<Vec<PathBuf>, ReportError> {
+        self.to_document().write(page, &self.to_json())
     }
-}
-
-fn replace(path: &Path, content: &str) -> Result<(), ReportError> {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(".tmp");
-    let temporary = path.with_file_name(name);
-    fs::write(&temporary, content).map_err(ReportError::write(&temporary))?;
-    fs::rename(&temporary, path).map_err(ReportError::write(path))
 }

@@ -1,9 +1,9 @@
 //! A run's section of the page.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
-use crate::html::{self, Cell, Table, escape};
+use crate::document::Document;
+use crate::html::{Cell, Table};
 use crate::number::{integer, significant};
 use crate::run_report::{Quantity, RunReport};
 use crate::series::Point;
@@ -42,28 +42,29 @@ impl Quantity {
 }
 
 /// Renders a run.
-pub fn render(run: &RunReport, anchor: &str) -> String {
-    let mut html = format!("<section id=\"{anchor}\">\n<h2>Run {}</h2>\n", escape(&run.name));
-    html.push_str(&facts(run));
+pub fn render(document: &mut Document, run: &RunReport, anchor: &str) {
+    document.open_section(anchor, &format!("Run {}", run.name));
+    facts(document, run);
     if run.unreadable_lines > 0 {
-        let _ = writeln!(
-            html,
-            "<p class=\"warning\">{} lines of metrics.jsonl are not JSON and were left out (a killed run cuts its last line short).</p>",
+        let text = format!(
+            "{} lines of metrics.jsonl are not JSON and were left out (a killed run cuts its last line short).",
             run.unreadable_lines
         );
+        document.paragraph("warning", &text);
     }
-    html.push_str(&evaluations(run));
-    html.push_str("<div class=\"grid\">\n");
+    document.table(&evaluations(run));
+    document.open_grid();
     for (quantity, curves) in &run.curves {
-        html.push_str(&curves_figure(run, *quantity, curves));
+        curves_figure(document, run, *quantity, curves);
     }
-    html + "</div>\n</section>\n"
+    document.close_grid();
+    document.close_section();
 }
 
-fn facts(run: &RunReport) -> String {
+fn facts(document: &mut Document, run: &RunReport) {
     let text = |value: Option<f64>, digits| value.map(|v| significant(v, digits)).unwrap_or_default();
     let best = run.best.map(|b| format!("{} at step {}", significant(b.metric, 4), integer(b.step)));
-    html::facts(&[
+    document.facts(&[
         ("optimiser steps", integer(run.steps)),
         ("structures consumed", run.samples.map(integer).unwrap_or_default()),
         ("epochs", text(run.epochs, 4)),
@@ -72,7 +73,7 @@ fn facts(run: &RunReport) -> String {
         ("structures per second", text(run.samples_per_second, 4)),
         ("best validation metric", best.unwrap_or_default()),
         ("directory", run.directory.clone()),
-    ])
+    ]);
 }
 
 /// Why a run ended, in words.
@@ -88,7 +89,7 @@ fn ending(name: Option<&str>) -> &str {
     }
 }
 
-fn evaluations(run: &RunReport) -> String {
+fn evaluations(run: &RunReport) -> Table {
     let columns = [
         "split",
         "task",
@@ -117,10 +118,15 @@ fn evaluations(run: &RunReport) -> String {
             ]);
         }
     }
-    table.render()
+    table
 }
 
-fn curves_figure(run: &RunReport, quantity: Quantity, curves: &BTreeMap<String, Vec<Point>>) -> String {
+fn curves_figure(
+    document: &mut Document,
+    run: &RunReport,
+    quantity: Quantity,
+    curves: &BTreeMap<String, Vec<Point>>,
+) {
     let last = run.last.get(&quantity);
     let style = quantity.style();
     let scaled: Vec<(&str, Vec<Point>)> =
@@ -136,12 +142,15 @@ fn curves_figure(run: &RunReport, quantity: Quantity, curves: &BTreeMap<String, 
     // All plots of a run have one horizontal axis, so that they can be compared.
     let steps = Axis::whole("optimiser steps", 0.0, run.steps.max(1) as f64);
     let plot = line::draw(&drawn, steps, style.axis, style.vertical) + &line::legend(&drawn);
+    for curve in &drawn {
+        document.curve(style.title, "optimiser step", curve);
+    }
     let merged = scaled.iter().flat_map(|(_, points)| points).map(|p| p.count).max().unwrap_or(1);
     let note = match merged {
         0 | 1 => String::new(),
         n => format!("Each point is the mean of {} steps; the band holds their extremes.", integer(n)),
     };
-    html::figure(style.title, &plot, &note)
+    document.figure(style.title, &plot, &note);
 }
 
 fn scaled(points: &[Point], factor: f64) -> Vec<Point> {

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
+use crate::coverage_page;
 use crate::dataset_report::{DatasetReport, SplitSummary};
+use crate::document::Document;
 use crate::html::{self, Cell, Table, escape};
 use crate::mix::Mix;
 use crate::number;
@@ -15,15 +17,17 @@ const NAMED_SPLITS: usize = 4;
 const NAMED_ELEMENTS: usize = 12;
 
 /// Renders the head.
-pub fn render(report: &Report) -> String {
-    let mut html = contents(report);
+pub fn render(document: &mut Document, report: &Report) {
+    document.html(&contents(report));
     if !report.datasets.is_empty() {
-        html.push_str(&datasets(&report.datasets));
+        document.table(&datasets(&report.datasets));
+    }
+    if report.datasets.len() > 1 {
+        coverage_page::render(document, &report.coverage);
     }
     if !report.mix.is_empty() {
-        html.push_str(&mix(&report.mix));
+        mix(document, &report.mix);
     }
-    html
 }
 
 fn contents(report: &Report) -> String {
@@ -36,7 +40,7 @@ fn contents(report: &Report) -> String {
     html + "</ul></nav>\n"
 }
 
-fn datasets(datasets: &[DatasetReport]) -> String {
+fn datasets(datasets: &[DatasetReport]) -> Table {
     let columns = [
         "dataset",
         "domain",
@@ -48,7 +52,7 @@ fn datasets(datasets: &[DatasetReport]) -> String {
         "which",
         "structures a split",
     ];
-    let mut table = Table::new("Datasets", columns);
+    let mut table = Table::new("Datasets (as Table 1 of the paper)", columns);
     for (index, dataset) in datasets.iter().enumerate() {
         let overview = dataset.split(dataset.overview_split.as_deref());
         table.row(vec![
@@ -63,7 +67,7 @@ fn datasets(datasets: &[DatasetReport]) -> String {
             Cell::text(&splits(dataset)),
         ]);
     }
-    table.render()
+    table
 }
 
 /// Mean, fewest and most atoms of a split's structures.
@@ -95,7 +99,7 @@ fn splits(dataset: &DatasetReport) -> String {
     texts.join(", ")
 }
 
-fn mix(mixes: &[Mix]) -> String {
+fn mix(document: &mut Document, mixes: &[Mix]) {
     let first = mixes.iter().take(1).flat_map(|m| &m.datasets);
     let names: Vec<&str> = first.clone().map(|c| c.dataset.as_str()).collect();
     let mut columns: Vec<String> = ["dataset", "split", "rows"].map(String::from).to_vec();
@@ -129,11 +133,12 @@ fn mix(mixes: &[Mix]) -> String {
         .collect();
     let plot = share::draw(&bars, "structures") + &share::legend(&names);
     let note = "Share of an epoch, pᵢ ∝ (nᵢ/Σn)^(1/T). Each row is seen at least once an epoch.";
-    format!(
-        "<h2>Temperature mix</h2>\n<div class=\"grid\">{}</div>\n{}",
-        html::figure("What an epoch consists of", &plot, note),
-        table.render()
-    )
+    document.open_section("mix", "Temperature mix");
+    document.open_grid();
+    document.figure("What an epoch consists of", &plot, note);
+    document.close_grid();
+    document.table(&table);
+    document.close_section();
 }
 
 fn symbol(temperature: &str) -> &str {

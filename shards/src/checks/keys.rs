@@ -54,8 +54,8 @@ impl KeyWriter {
 }
 
 /// Atomic numbers and positions relative to the first atom, rounded to 10⁻³ Å (in a cell: 10⁻⁴ of it), in the order of the
-/// atoms: the same whatever the structure was shifted by.
-fn structure_hash(s: &Structure) -> [u8; 16] {
+/// atoms: the same whatever the structure was shifted by. What [`super::Check::DuplicateStructure`] goes by.
+pub fn structure_hash(s: &Structure) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&s.atomic_numbers);
     let first: [f64; 3] = std::array::from_fn(|k| s.positions.get(k));

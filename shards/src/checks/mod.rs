@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 pub use consistency::Consistency;
 pub(crate) use consistency::{ConsistencySums, Previous};
 pub use distance::closest_pair;
+pub use keys::structure_hash;
 use serde::{Deserialize, Serialize};
 
 use crate::structure::{Structure, cell_volume};

@@ -49,6 +49,16 @@ impl Columns {
         Self(Self::IDENTITY)
     }
 
+    /// Atomic numbers.
+    pub const fn numbers() -> Self {
+        Self(Self::NUMBERS)
+    }
+
+    /// Atomic numbers, positions, cell, periodicity, tags and fixed atoms.
+    pub const fn geometry() -> Self {
+        Self(Self::GEOMETRY)
+    }
+
     /// Atomic numbers, energy, targets and forces.
     pub const fn labels() -> Self {
         Self(Self::NUMBERS | Self::LABELS | Self::FORCES)

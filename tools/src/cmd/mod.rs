@@ -1,3 +1,4 @@
 //! The commands of `jmp-tools`, one file each.
 
+pub mod overlap;
 pub mod stats;

@@ -1,7 +1,7 @@
-//! `jmp-tools stats`: datasets and runs → one HTML page and the same numbers as JSON.
+//! `jmp-tools stats`: datasets and runs → one HTML page and the same numbers as JSON and CSV.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -9,9 +9,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use shards::stream::Temperature;
 
 use crate::dataset_report::{self, DatasetReport};
+use crate::document::check_output;
 use crate::error::ReportError;
 use crate::report::Report;
-use crate::{mix, run_report};
+use crate::{coverage, mix, run_report};
 
 /// Arguments of `stats`.
 #[derive(Debug, Args)]
@@ -27,15 +28,18 @@ pub struct StatsArgs {
     /// Run directory of jmp-train, for curves and evaluations; may be given several times.
     #[arg(long = "run", value_name = "RUN_DIR")]
     runs: Vec<PathBuf>,
-    /// The page; the same numbers go beside it, with the ending .json.
+    /// The page; the same numbers go beside it, with the endings .json and .csv.
     #[arg(long, value_name = "FILE.html", default_value = "report.html")]
     output: PathBuf,
     /// Temperatures of the mix, separated by commas; inf: all datasets alike.
     #[arg(long, value_name = "T,…", value_delimiter = ',', default_value = "1,2,inf", value_parser = mix::parse)]
     temperatures: Vec<Temperature>,
-    /// About how many structures of each dataset are decoded where the elements of each are needed.
-    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    /// How many structures of each dataset are decoded for what needs their atoms; all if there are no more.
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..))]
     sample: u64,
+    /// What chooses them.
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    seed: u64,
     /// Print the numbers as JSON to standard output.
     #[arg(long)]
     json: bool,
@@ -52,7 +56,7 @@ impl StatsArgs {
         let mut datasets = vec![];
         for dir in &self.datasets {
             progress.set_message(dir.display().to_string());
-            datasets.push(dataset_report::gather(dir, self.sample)?);
+            datasets.push(dataset_report::gather(dir, self.sample, self.seed)?);
             progress.inc(1);
         }
         let mut runs = vec![];
@@ -64,9 +68,10 @@ impl StatsArgs {
         progress.finish_and_clear();
         let mix = mix::gather(&datasets, &self.temperatures)?;
         let tool = format!("jmp-tools {}", env!("CARGO_PKG_VERSION"));
-        let report = Report { tool, datasets, mix, runs };
-        let numbers = report.write(&self.output)?;
-        self.tell(&report, &numbers, out).context("cannot write to standard output")
+        let coverage = coverage::gather(&datasets);
+        let report = Report { tool, datasets, coverage, mix, runs };
+        let files = report.write(&self.output)?;
+        self.tell(&report, &files, out).context("cannot write to standard output")
     }
 
     fn check(&self) -> Result<(), ReportError> {
@@ -75,22 +80,7 @@ impl StatsArgs {
                 "nothing to report on: give dataset directories, or --run RUN_DIR".into(),
             ));
         }
-        let ending = self.output.extension().and_then(|e| e.to_str()).unwrap_or_default();
-        if !matches!(ending, "html" | "htm") {
-            let text = format!(
-                "--output {}: expected a name that ends with .html (the numbers go beside it as .json)",
-                self.output.display()
-            );
-            return Err(ReportError::Usage(text));
-        }
-        match self.output.parent().filter(|p| !p.as_os_str().is_empty() && !p.is_dir()) {
-            Some(parent) => Err(ReportError::Usage(format!(
-                "--output {}: there is no directory {}; make it first",
-                self.output.display(),
-                parent.display()
-            ))),
-            None => Ok(()),
-        }
+        check_output(&self.output)
     }
 
     fn progress(&self) -> ProgressBar {
@@ -102,7 +92,7 @@ impl StatsArgs {
         bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
     }
 
-    fn tell(&self, report: &Report, numbers: &Path, out: &mut dyn Write) -> std::io::Result<()> {
+    fn tell(&self, report: &Report, files: &[PathBuf], out: &mut dyn Write) -> std::io::Result<()> {
         if self.json {
             return out.write_all(report.to_json().as_bytes());
         }
@@ -116,7 +106,8 @@ impl StatsArgs {
             let ending = run.ending.as_deref().unwrap_or("not ended");
             writeln!(out, "run {}: {} steps, {ending}", run.name, run.steps)?;
         }
-        writeln!(out, "{} and {}", self.output.display(), numbers.display())
+        let names: Vec<String> = files.iter().map(|f| f.display().to_string()).collect();
+        writeln!(out, "{}", names.join(", "))
     }
 }
 

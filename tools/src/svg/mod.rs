@@ -3,6 +3,7 @@
 pub mod axis;
 pub mod histogram;
 pub mod line;
+pub mod matrix;
 pub mod periodic_table;
 pub mod share;
 

@@ -17,19 +17,29 @@ const FAINTEST: f64 = 0.12;
 /// From this shade on, the cell's colour is nearer to the ink than to the paper.
 const DARK: f64 = 0.68;
 
-/// Draws counts by atomic number. `what` names what is counted.
+/// Draws counts by atomic number, shaded by their logarithm. `what` names what is counted.
 pub fn draw(counts: &BTreeMap<u8, u64>, what: &str) -> String {
+    let most = counts.values().copied().max().unwrap_or(1).max(1) as f64;
+    shaded(counts, what, |count| if most > 1.0 { (count as f64).ln() / most.ln() } else { 1.0 })
+}
+
+/// Draws small numbers by atomic number, shaded evenly up to `most`.
+pub fn draw_levels(counts: &BTreeMap<u8, u64>, what: &str, most: u64) -> String {
+    shaded(counts, what, |count| if most > 1 { (count - 1) as f64 / (most - 1) as f64 } else { 1.0 })
+}
+
+/// `share` tells how strongly a cell is shaded, 0 to 1.
+fn shaded(counts: &BTreeMap<u8, u64>, what: &str, share: impl Fn(u64) -> f64) -> String {
     let (width, height) = (18.0 * PITCH - 2.0, 9.0 * PITCH + GAP - 2.0);
     let mut svg = open(width, height, &format!("Periodic table: {what} of each element"));
-    let most = counts.values().copied().max().unwrap_or(1).max(1) as f64;
     for z in 1..=element::MAX_ATOMIC_NUMBER {
         let (row, column) = place(z);
         let gap = if row >= 7 { GAP } else { 0.0 };
         let (x, y) = (f64::from(column) * PITCH, f64::from(row) * PITCH + gap);
         match counts.get(&z).copied().filter(|&n| n > 0) {
             Some(count) => {
-                let share = if most > 1.0 { (count as f64).ln() / most.ln() } else { 1.0 };
-                present(&mut svg, z, (x, y), count, FAINTEST + (1.0 - FAINTEST) * share, what);
+                let shade = FAINTEST + (1.0 - FAINTEST) * share(count).clamp(0.0, 1.0);
+                present(&mut svg, z, (x, y), count, shade, what);
             }
             None => absent(&mut svg, z, (x, y)),
         }

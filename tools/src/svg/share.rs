@@ -42,7 +42,7 @@ pub fn draw(bars: &[Bar], what: &str) -> String {
                 coordinate(width),
                 escape(name),
                 integer(*count),
-                percent(share)
+                escape(&percent(share))
             );
             if width > ROOM {
                 let middle = coordinate(left + width / 2.0);
@@ -50,7 +50,7 @@ pub fn draw(bars: &[Bar], what: &str) -> String {
                     svg,
                     "<text class=\"mid inside s{}\" x=\"{middle}\" y=\"{baseline}\">{}</text>",
                     index % SERIES,
-                    percent(share)
+                    escape(&percent(share))
                 );
             }
             left += width;

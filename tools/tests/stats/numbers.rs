@@ -109,19 +109,92 @@ fn energies_before_and_after_the_reference() {
     close(&label["referenced_mae"], mean(&absolute));
     close(&label["mean"], mean(&train.iter().map(energy).collect::<Vec<_>>()));
     assert_eq!((&label["rank"], &label["elements"]), (&3.into(), &3.into()));
-    let sampled: Vec<f64> = all().iter().map(|s| residual(s) / s.atomic_numbers.len() as f64).collect();
-    close(&d["referenced"]["per_atom"]["mean"], mean(&sampled));
-    close(&d["referenced"]["per_atom"]["std"], std(&sampled));
-    assert_eq!(d["referenced"]["complete"], true);
+    let energies = &d["sample"]["energies"];
+    let each: Vec<f64> = all().iter().map(|s| residual(s) / s.atomic_numbers.len() as f64).collect();
+    close(&energies["referenced_per_atom"]["mean"], mean(&each));
+    close(&energies["referenced_per_atom"]["std"], std(&each));
+    close(&energies["referenced"]["mean"], mean(&all().iter().map(residual).collect::<Vec<_>>()));
+    close(&energies["total"]["std"], std(&all().iter().map(energy).collect::<Vec<_>>()));
+    assert_eq!(d["sample"]["complete"], true);
+    // What is left in structures with oxygen, and of the composition that is fitted worst.
+    let with = |z: u8| -> Vec<f64> {
+        all().iter().zip(&each).filter(|(s, _)| s.atomic_numbers.contains(&z)).map(|(_, &r)| r).collect()
+    };
+    let oxygen = energies["by_element"].as_array().unwrap().iter().find(|e| e["symbol"] == "O").unwrap();
+    assert_eq!(oxygen["structures"], with(8).len());
+    close(&oxygen["mean"], mean(&with(8)));
+    close(&oxygen["std"], std(&with(8)));
+    let mut by_formula: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    for (s, &r) in all().iter().zip(&each) {
+        by_formula.entry(shards::element::hill_formula(&s.atomic_numbers)).or_default().push(r);
+    }
+    let means = by_formula.iter().map(|(formula, values)| (formula, mean(values)));
+    let worst = means.max_by(|a, b| a.1.abs().total_cmp(&b.1.abs())).unwrap();
+    assert_eq!(&energies["by_composition"][0]["formula"], worst.0);
+    close(&energies["by_composition"][0]["mean"], worst.1);
+}
+
+#[test]
+fn distances_neighbours_and_force_components() {
+    let home = tempfile::tempdir().unwrap();
+    let (json, _) = report(home.path(), &[]);
+    let sample = &json["datasets"][0]["sample"];
+    let distance = |s: &Structure, i: usize, j: usize| -> f64 {
+        (0..3).map(|k| (s.positions.get(3 * i + k) - s.positions.get(3 * j + k)).powi(2)).sum::<f64>().sqrt()
+    };
+    let (mut nearest, mut neighbors) = (vec![], 0);
+    for s in all() {
+        for i in 0..s.atomic_numbers.len() {
+            let others = (0..s.atomic_numbers.len()).filter(|&j| j != i).map(|j| distance(&s, i, j));
+            neighbors += others.clone().filter(|&d| d < 8.0).count();
+            nearest.push(others.fold(f64::INFINITY, f64::min));
+        }
+    }
+    let found = &sample["geometry"]["nearest"];
+    assert_eq!((&found["count"], &sample["geometry"]["isolated"]), (&nearest.len().into(), &0.into()));
+    close(&found["mean"], mean(&nearest));
+    close(&found["min"], nearest.iter().copied().fold(f64::INFINITY, f64::min));
+    let counted = bins(&found["histogram"]);
+    assert_eq!(counted.iter().map(|b| b.2).sum::<u64>() + found["beyond"].as_u64().unwrap(), nearest.len() as u64);
+    for (low, high, count) in counted {
+        let inside = |slack: f64| nearest.iter().filter(|&&d| d >= low - slack && d < high + slack).count() as u64;
+        assert!(inside(-1e-9) <= count && count <= inside(1e-9), "{low} to {high}: {count}");
+    }
+    close(&sample["geometry"]["neighbors"]["mean"], neighbors as f64 / nearest.len() as f64);
+    assert_eq!(sample["geometry"]["cells"], Value::Null);
+    let components: Vec<f64> = all().iter().flat_map(|s| s.forces.clone().unwrap().iter().collect::<Vec<_>>()).collect();
+    assert_eq!(sample["force_components"]["count"], components.len());
+    close(&sample["force_components"]["mean"], mean(&components));
+    close(&sample["force_components"]["std"], std(&components));
+}
+
+#[test]
+fn memory_is_counts_times_sizes() {
+    let home = tempfile::tempdir().unwrap();
+    let (json, _) = report(home.path(), &[]);
+    let d = &json["datasets"][0];
+    let mean_of = |column: &str| {
+        d["counts"].as_array().unwrap().iter().find(|c| c["column"] == column).unwrap()["mean"].as_f64().unwrap()
+    };
+    let large = &d["memory"][1];
+    assert_eq!(large["model"], "JMP-L");
+    let edges = 4.0 * 1024.0 * mean_of("edges_main");
+    let triplets =
+        4.0 * 64.0 * (mean_of("triplets") + mean_of("triplets_atom_edge") + mean_of("triplets_edge_atom"));
+    close(&large["edges"], edges);
+    close(&large["mean"], edges + triplets + 4.0 * 64.0 * mean_of("quadruplets"));
 }
 
 #[test]
 fn a_sample_is_said_to_be_one() {
     let home = tempfile::tempdir().unwrap();
     let (json, page) = report(home.path(), &["--sample", "9"]);
-    let sample = &json["datasets"][0]["referenced"];
-    assert_eq!(sample["complete"], false);
-    assert!(sample["read"].as_u64().unwrap() < ROWS && page.contains("A sample of "), "{sample}");
+    let sample = &json["datasets"][0]["sample"];
+    assert_eq!((&sample["complete"], &sample["structures"]), (&false.into(), &9.into()));
+    assert!(page.contains("A sample of 9 structures from ") && page.contains("seed 0"), "{sample}");
+    let (other, _) = report(home.path(), &["--sample", "9", "--seed", "5"]);
+    let mean = |json: &Value| json["datasets"][0]["sample"]["energies"]["total"]["mean"].as_f64().unwrap();
+    assert!(mean(&json) != mean(&other), "the seed chooses the structures");
 }
 
 #[test]
