@@ -35,6 +35,7 @@ test-oracles: libtorch ## Compare with numpy, pyarrow, polars, DuckDB, h5py, lmd
 	# The whole workspace: one set of features, so that nothing is compiled twice.
 	cargo build --release --locked --workspace
 	PYTHONPATH=.deps/oracles JMP_INGEST=$(TARGET)/release/jmp-ingest JMP_TRAIN=$(TARGET)/release/jmp-train \
+		JMP_TOOLS=$(TARGET)/release/jmp-tools \
 		$(PYTHON) -m unittest discover -s tests/python -v
 
 lint: fmt-check clippy deny ## Format, clippy and licences, as CI does

@@ -109,6 +109,7 @@ class Browser:
         return self
 
     def __exit__(self, *_):
+        self.socket.connection.close()
         self.process.terminate()
         self.process.wait(PATIENCE)
         self.folder.cleanup()

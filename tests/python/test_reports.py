@@ -80,7 +80,8 @@ class Reports(unittest.TestCase):
         self.assertGreater(len(set(values)), 3)
 
     def test_tables_of_the_page_are_in_the_csv_file(self):
-        rows = list(csv.DictReader(self.stats.with_suffix(".csv").open()))
+        with self.stats.with_suffix(".csv").open() as file:
+            rows = list(csv.DictReader(file))
         totals = [r for r in rows if r["column"] == "structures" and r["table"].startswith("Datasets")]
         self.assertEqual([float(r["value"]) for r in totals], [d["rows"] for d in self.numbers["datasets"]])
 

@@ -63,7 +63,6 @@ pub fn gather(datasets: &[DatasetReport]) -> Coverage {
         let lacks = |e: &&CoveredElement| e.atoms[a] > 0 && e.atoms[b] == 0;
         elements.iter().filter(lacks).map(|e| e.symbol.clone()).collect()
     };
-    let missing =
-        (0..datasets.len()).map(|a| (0..datasets.len()).map(|b| lacking(a, b)).collect()).collect();
+    let missing = (0..datasets.len()).map(|a| (0..datasets.len()).map(|b| lacking(a, b)).collect()).collect();
     Coverage { datasets: datasets.iter().map(|d| d.name.clone()).collect(), elements, shared, missing }
 }

@@ -104,10 +104,8 @@ fn plots(document: &mut Document, d: &DatasetReport) {
         };
         let note = format!("All rows; bins of a quarter decade.{zero}");
         let title = format!("Force norms{}", of_split(d.overview_split.as_deref()));
-        document.histogram(
-            norms,
-            Labels { title: &title, x: "force norm / (eV/Å)", y: "atoms", note: &note },
-        );
+        document
+            .histogram(norms, Labels { title: &title, x: "force norm / (eV/Å)", y: "atoms", note: &note });
     }
     for count in d.counts.iter().filter(|c| DRAWN_COUNTS.contains(&c.column.as_str())) {
         let note = format!(
@@ -227,7 +225,8 @@ fn count_table(d: &DatasetReport) -> Table {
 }
 
 fn memory_table(document: &mut Document, d: &DatasetReport) {
-    let columns = ["model", "edges, mean", "triplets, mean", "quadruplets, mean", "together, mean", "at most"];
+    let columns =
+        ["model", "edges, mean", "triplets, mean", "quadruplets, mean", "together, mean", "at most"];
     let mut table = Table::new("Memory that the graphs of a structure imply, one interaction block", columns);
     for m in &d.memory {
         let mut row = vec![Cell::text(&m.model)];
@@ -271,7 +270,11 @@ fn checks(document: &mut Document, d: &DatasetReport) {
     let columns = ["check", "id", "row", "found", "limit, or the earlier row"];
     let mut listed = Table::new("The first of them; more are in outliers.parquet", columns);
     for check in &d.checks {
-        table.row(vec![Cell::text(&check.check), Cell::integer(check.structures), Cell::text(&check.meaning)]);
+        table.row(vec![
+            Cell::text(&check.check),
+            Cell::integer(check.structures),
+            Cell::text(&check.meaning),
+        ]);
         for suspect in &check.first {
             listed.row(vec![
                 Cell::text(&check.check),
@@ -296,8 +299,7 @@ fn rejects(document: &mut Document, d: &DatasetReport) {
     d.rejects.iter().for_each(|(reason, &n)| table.row(vec![Cell::text(reason), Cell::integer(n)]));
     let mut first = Table::new("The first of them; all are in rejects.parquet", ["id", "what is wrong"]);
     d.first_rejects.iter().for_each(|(id, reason)| first.row(vec![Cell::text(id), Cell::text(reason)]));
-    document
-        .paragraph("warning", &format!("{} structures were rejected at conversion.", integer(total)));
+    document.paragraph("warning", &format!("{} structures were rejected at conversion.", integer(total)));
     document.table(&table);
     document.table(&first);
 }

@@ -121,8 +121,8 @@ impl Grid {
         let (&first, &last) = (self.counts.keys().next()?, self.counts.keys().next_back()?);
         let n = self.count as f64;
         let tail = (n * TAIL) as u64;
-        let low = self.rank(self.counts.iter(), tail).unwrap_or(first);
-        let high = self.rank(self.counts.iter().rev(), tail).unwrap_or(last);
+        let low = rank(self.counts.iter(), tail).unwrap_or(first);
+        let high = rank(self.counts.iter().rev(), tail).unwrap_or(last);
         let is_long = (last - first) as f64 > SQUEEZED * (high - low) as f64 && high > low;
         let (low, high) = if is_long { (low, high) } else { (first, last) };
         let step = ((high - low + 1) as u64).div_ceil(u64::from(crate::histogram::BINS)) as i64;
@@ -145,18 +145,18 @@ impl Grid {
             histogram: Histogram::linear(bins),
         })
     }
+}
 
-    /// The step that holds the value with so many before it.
-    fn rank<'a>(&self, steps: impl Iterator<Item = (&'a i64, &'a u64)>, before: u64) -> Option<i64> {
-        let mut seen = 0;
-        for (&cell, &count) in steps {
-            seen += count;
-            if seen > before {
-                return Some(cell);
-            }
+/// The step that holds the value with so many before it.
+fn rank<'a>(steps: impl Iterator<Item = (&'a i64, &'a u64)>, before: u64) -> Option<i64> {
+    let mut seen = 0;
+    for (&cell, &count) in steps {
+        seen += count;
+        if seen > before {
+            return Some(cell);
         }
-        None
     }
+    None
 }
 
 #[cfg(test)]
@@ -194,7 +194,10 @@ mod tests {
         }
         a.merge(&b);
         let (merged, whole) = (a.distribution().unwrap(), whole.distribution().unwrap());
-        assert_eq!((merged.histogram.clone(), merged.min, merged.max), (whole.histogram, whole.min, whole.max));
+        assert_eq!(
+            (merged.histogram.clone(), merged.min, merged.max),
+            (whole.histogram, whole.min, whole.max)
+        );
         assert!((merged.mean - whole.mean).abs() < 1e-12 && merged.histogram.total() == 500);
     }
 }

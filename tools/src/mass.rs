@@ -39,6 +39,9 @@ mod tests {
             let found = density(&numbers, side.powi(3));
             assert!((found - expected).abs() < 0.01, "{found} {expected}");
         }
-        assert!(WEIGHTS.windows(2).enumerate().all(|(z, w)| w[1] > w[0] - 3.5 || z == 0), "a slip of the pen");
+        assert!(
+            WEIGHTS.windows(2).enumerate().all(|(z, w)| w[1] > w[0] - 3.5 || z == 0),
+            "a slip of the pen"
+        );
     }
 }

@@ -97,8 +97,7 @@ fn geometry(document: &mut Document, geometry: &Geometry, dataset: &DatasetRepor
             0 => String::new(),
             n => format!(" {} atoms have none within {cutoff} Å.", integer(n)),
         };
-        let shown =
-            Shown { title: "Nearest neighbour", x: "distance / Å", unit: "Å", y: "atoms", more };
+        let shown = Shown { title: "Nearest neighbour", x: "distance / Å", unit: "Å", y: "atoms", more };
         draw(document, nearest, &shown, scope);
     }
     let n = &geometry.neighbors;
@@ -139,11 +138,7 @@ pub(crate) fn tables(document: &mut Document, sample: &Sample) {
     let columns = ["composition", "structures", "mean / (eV/atom)"];
     let mut table = Table::new("Compositions that the linear reference fits worst", columns);
     for r in &e.by_composition {
-        table.row(vec![
-            Cell::text(&r.formula),
-            Cell::integer(r.structures),
-            Cell::number(Some(r.mean), 4),
-        ]);
+        table.row(vec![Cell::text(&r.formula), Cell::integer(r.structures), Cell::number(Some(r.mean), 4)]);
     }
     document.table(&table);
     if !e.by_element.is_empty() {

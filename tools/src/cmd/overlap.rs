@@ -88,7 +88,11 @@ impl OverlapArgs {
             ));
         }
         if !(self.tolerance > 0.0 && self.tolerance <= overlap::fingerprint::REACH) {
-            let text = format!("--tolerance {}: expected more than 0 and at most {} Å", self.tolerance, overlap::fingerprint::REACH);
+            let text = format!(
+                "--tolerance {}: expected more than 0 and at most {} Å",
+                self.tolerance,
+                overlap::fingerprint::REACH
+            );
             return Err(ReportError::Usage(text));
         }
         distinct_names(self.finetune.iter().map(|g| &g.dir))?;
@@ -141,7 +145,10 @@ impl OverlapArgs {
                     number::integer(c.overlapping),
                     number::integer(c.set.structures),
                     number::percent(c.share),
-                    c.mask.as_ref().map(|m| format!("; {}", self.output.join(m).display())).unwrap_or_default()
+                    c.mask
+                        .as_ref()
+                        .map(|m| format!("; {}", self.output.join(m).display()))
+                        .unwrap_or_default()
                 )?;
             }
         }

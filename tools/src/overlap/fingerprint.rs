@@ -41,9 +41,10 @@ impl Fingerprint {
         let rows = rows(geometry, &list, &places, elements.len(), nearest);
         let mut components = Vec::with_capacity(elements.len().pow(2) * nearest * (QUARTERS + 1));
         for alpha in 0..elements.len() {
-            let atoms: Vec<usize> = (0..places.len()).filter(|&i| places[i] == alpha).collect();
+            let atoms: Vec<&Vec<u16>> =
+                rows.iter().zip(&places).filter(|&(_, &place)| place == alpha).map(|(row, _)| row).collect();
             for column in 0..elements.len() * nearest {
-                let mut distances: Vec<u16> = atoms.iter().map(|&i| rows[i][column]).collect();
+                let mut distances: Vec<u16> = atoms.iter().map(|row| row[column]).collect();
                 distances.sort_unstable();
                 components.extend((0..=QUARTERS).map(|q| distances[rank(q, distances.len())]));
             }
@@ -62,9 +63,9 @@ impl Fingerprint {
 pub fn alike(a: &[u16], b: &[u16], tolerance: u16) -> bool {
     // Blocks without a branch inside, so that most comparisons end after one of them.
     a.len() == b.len()
-        && a.chunks(64).zip(b.chunks(64)).all(|(a, b)| {
-            a.iter().zip(b).map(|(&a, &b)| a.abs_diff(b)).fold(0, u16::max) <= tolerance
-        })
+        && a.chunks(64)
+            .zip(b.chunks(64))
+            .all(|(a, b)| a.iter().zip(b).map(|(&a, &b)| a.abs_diff(b)).fold(0, u16::max) <= tolerance)
 }
 
 /// Place of a quantile among `count` sorted values: the least value that `quarter` quarters do not exceed. A crystal's doubled
@@ -90,8 +91,7 @@ fn rows(
         for e in list.offsets[target] as usize..list.offsets[target + 1] as usize {
             let (source, shift) = (list.source[e] as usize, list.shift[e].map(f64::from));
             let other = geometry.positions[source];
-            let along =
-                |x: usize| other[x] - place[x] + (0..3).map(|k| shift[k] * cell[k][x]).sum::<f64>();
+            let along = |x: usize| other[x] - place[x] + (0..3).map(|k| shift[k] * cell[k][x]).sum::<f64>();
             by_element[places[source]].push((0..3).map(|x| along(x).powi(2)).sum::<f64>());
         }
         let mut distances = Vec::with_capacity(elements * nearest);
@@ -124,8 +124,14 @@ mod tests {
         let component = |pair: usize, k: usize| found[5 * (pair * nearest + k)];
         assert_eq!(found.len(), 4 * nearest * 5);
         // C–C: none; C–O: two; O–C: one; O–O: one.
-        assert_eq!((component(0, 0), component(1, 0), component(1, 1), component(1, 2)), (6000, 1160, 1160, 6000));
-        assert_eq!((component(2, 0), component(2, 1), component(3, 0), component(3, 1)), (1160, 6000, 2320, 6000));
+        assert_eq!(
+            (component(0, 0), component(1, 0), component(1, 1), component(1, 2)),
+            (6000, 1160, 1160, 6000)
+        );
+        assert_eq!(
+            (component(2, 0), component(2, 1), component(3, 0), component(3, 1)),
+            (1160, 6000, 2320, 6000)
+        );
     }
 
     #[test]

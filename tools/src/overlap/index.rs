@@ -30,7 +30,7 @@ pub struct Index {
 
 impl Index {
     /// Builds the index and tells the slot of each of the given structures.
-    pub fn build(signatures: Vec<Signature>) -> (Self, Vec<u32>) {
+    pub fn build(signatures: &[Signature]) -> (Self, Vec<u32>) {
         let mut order: Vec<u32> = (0..signatures.len() as u32).collect();
         let mean = |s: &Signature| s.fingerprint.as_ref().map_or(0.0, Fingerprint::mean);
         let means: Vec<f32> = signatures.iter().map(mean).collect();
@@ -90,12 +90,10 @@ impl Index {
         // Rounding of the means must not lose a pair at the very edge.
         let reach = f32::from(tolerance) + 1.0;
         let first = slots.start + self.means[slots.clone()].partition_point(|&m| m < mean - reach);
-        (first..slots.end)
-            .take_while(move |&slot| self.means[slot] <= mean + reach)
-            .filter(move |&slot| {
-                let components = &self.components[self.starts[slot]..self.starts[slot + 1]];
-                fingerprint::alike(components, &fingerprint.0, tolerance)
-            })
+        (first..slots.end).take_while(move |&slot| self.means[slot] <= mean + reach).filter(move |&slot| {
+            let components = &self.components[self.starts[slot]..self.starts[slot + 1]];
+            fingerprint::alike(components, &fingerprint.0, tolerance)
+        })
     }
 }
 
@@ -123,8 +121,9 @@ mod tests {
 
     #[test]
     fn equal_keys_share_a_slot() {
-        let keys: Vec<Key> = (0..1000).map(|k: u128| (k * k % 701) << 64 | (k * k % 701) * 0x9e37_79b9).collect();
-        let (index, slots) = Index::build(keys.iter().copied().map(plain).collect());
+        let keys: Vec<Key> =
+            (0..1000).map(|k: u128| (k * k % 701) << 64 | (k * k % 701) * 0x9e37_79b9).collect();
+        let (index, slots) = Index::build(&keys.iter().copied().map(plain).collect::<Vec<_>>());
         let distinct: std::collections::BTreeSet<Key> = keys.iter().copied().collect();
         assert_eq!(index.slots(), distinct.len());
         for (key, &slot) in keys.iter().zip(&slots) {
@@ -132,7 +131,7 @@ mod tests {
         }
         let absent = (0..5000u128).map(|k| k * 0x1234_5678_9abc).filter(|k| !distinct.contains(k));
         assert!(absent.clone().count() > 4000 && absent.into_iter().all(|k| index.of_key(k).is_empty()));
-        assert!(Index::build(vec![]).0.of_key(7).is_empty());
+        assert!(Index::build(&[]).0.of_key(7).is_empty());
     }
 
     #[test]
@@ -140,11 +139,11 @@ mod tests {
         let component = |i: usize, k: usize| (1000 + (i * 7919 + k * 31) % 400) as u16;
         let prints: Vec<Fingerprint> =
             (0..300).map(|i| Fingerprint((0..20).map(|k| component(i, k)).collect())).collect();
-        let signatures = prints.iter().enumerate().map(|(i, f)| Signature {
-            key: (i % 3) as Key,
-            fingerprint: Some(f.clone()),
-        });
-        let (index, slots) = Index::build(signatures.collect());
+        let signatures = prints
+            .iter()
+            .enumerate()
+            .map(|(i, f)| Signature { key: (i % 3) as Key, fingerprint: Some(f.clone()) });
+        let (index, slots) = Index::build(&signatures.collect::<Vec<_>>());
         let mut matches = 0;
         for (i, wanted) in prints.iter().enumerate() {
             for tolerance in [0, 40, 150] {

@@ -21,8 +21,9 @@ fn cell() -> impl Strategy<Value = [Point; 3]> {
 
 /// A rotation from a quaternion.
 fn rotation() -> impl Strategy<Value = [Point; 3]> {
-    prop::array::uniform4(-1.0..1.0f64).prop_filter("not nought", |q| q.iter().map(|x| x * x).sum::<f64>() > 0.1).prop_map(
-        |q| {
+    prop::array::uniform4(-1.0..1.0f64)
+        .prop_filter("not nought", |q| q.iter().map(|x| x * x).sum::<f64>() > 0.1)
+        .prop_map(|q| {
             let n = q.iter().map(|x| x * x).sum::<f64>().sqrt();
             let [w, x, y, z] = q.map(|c| c / n);
             [
@@ -30,8 +31,7 @@ fn rotation() -> impl Strategy<Value = [Point; 3]> {
                 [2.0 * (x * y + w * z), 1.0 - 2.0 * (x * x + z * z), 2.0 * (y * z - w * x)],
                 [2.0 * (x * z - w * y), 2.0 * (y * z + w * x), 1.0 - 2.0 * (x * x + y * y)],
             ]
-        },
-    )
+        })
 }
 
 fn apply(matrix: &[Point; 3], p: &Point) -> Point {

@@ -200,7 +200,7 @@ fn checked_slots(
         signatures.extend(reader.signatures(dataset, &rows, request.by, done)?);
         places.insert(place, (rows, begin));
     }
-    let (index, slots) = Index::build(signatures);
+    let (index, slots) = Index::build(&signatures);
     let of_set = |set: &Set| -> Vec<u32> {
         let Some((rows, begin)) = places.get(&set.dataset) else { return vec![] };
         set.rows.iter().map(|row| slots[begin + rows.rank(row) as usize]).collect()
@@ -226,7 +226,8 @@ impl Outcome {
         let mut distinct = slots.clone();
         distinct.sort_unstable();
         distinct.dedup();
-        let count = |slots: &[u32], has: &dyn Fn(u32) -> bool| slots.iter().filter(|&&s| has(s)).count() as u64;
+        let count =
+            |slots: &[u32], has: &dyn Fn(u32) -> bool| slots.iter().filter(|&&s| has(s)).count() as u64;
         let share = |n: u64| if slots.is_empty() { 0.0 } else { n as f64 / slots.len() as f64 };
         let against = |(r, set): (usize, &Set)| {
             let has = |slot| self.structures(r, slot) > 0;

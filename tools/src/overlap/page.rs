@@ -77,7 +77,11 @@ impl OverlapReport {
 
 /// What checked and reference sets are called.
 fn words(kind: &str) -> (&'static str, &'static str) {
-    if kind == "within" { ("Held-out sets", "training sets of the same dataset") } else { ("Fine-tuning sets", "pre-training sets") }
+    if kind == "within" {
+        ("Held-out sets", "training sets of the same dataset")
+    } else {
+        ("Fine-tuning sets", "pre-training sets")
+    }
 }
 
 fn matrix_figure(document: &mut Document, comparison: &Comparison) {
@@ -131,8 +135,10 @@ fn pairs(comparison: &Comparison) -> Table {
 }
 
 fn sets(comparison: &Comparison) -> Table {
-    let columns = ["checked set", "structures", "distinct", "overlapping", "non-overlapping", "share", "ids", "mask"];
-    let mut table = Table::new("Checked sets against all reference sets together (as Table 16 divides QM9)", columns);
+    let columns =
+        ["checked set", "structures", "distinct", "overlapping", "non-overlapping", "share", "ids", "mask"];
+    let mut table =
+        Table::new("Checked sets against all reference sets together (as Table 16 divides QM9)", columns);
     for c in &comparison.checked {
         table.row(vec![
             Cell::text(&c.set.name),
@@ -149,8 +155,10 @@ fn sets(comparison: &Comparison) -> Table {
 }
 
 fn formulas(comparison: &Comparison) -> Table {
-    let mut table =
-        Table::new("Compositions with most overlapping structures", ["checked set", "composition", "structures"]);
+    let mut table = Table::new(
+        "Compositions with most overlapping structures",
+        ["checked set", "composition", "structures"],
+    );
     for checked in &comparison.checked {
         for (formula, structures) in &checked.formulas {
             table.row(vec![Cell::text(&checked.set.name), Cell::text(formula), Cell::integer(*structures)]);

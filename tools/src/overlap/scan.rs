@@ -27,11 +27,10 @@ impl Reader {
     /// The key that a row is looked up by. Needs its atomic numbers, and for [`By::Structure`] and [`By::Exact`] its geometry.
     fn key(&self, by: By, row: &RowView) -> Key {
         match by {
-            By::Composition => self.hasher.composition(row.atomic_numbers),
             By::Formula => self.hasher.formula(row.atomic_numbers),
             // The cell of a crystal is a choice, so its atoms are not counted; a molecule's are.
             By::Structure if row.pbc().contains(&true) => !self.hasher.formula(row.atomic_numbers),
-            By::Structure => self.hasher.composition(row.atomic_numbers),
+            By::Composition | By::Structure => self.hasher.composition(row.atomic_numbers),
             By::Exact => Key::from_le_bytes(checks::structure_hash(&row.to_structure())),
         }
     }
@@ -238,9 +237,5 @@ fn fingerprint(row: &RowView) -> Result<Fingerprint, GraphError> {
 }
 
 fn bad(dataset: &Dataset, id: &str, problem: &GraphError) -> ReportError {
-    ReportError::Structure {
-        dir: dataset.dir().to_path_buf(),
-        id: id.into(),
-        problem: problem.to_string(),
-    }
+    ReportError::Structure { dir: dataset.dir().to_path_buf(), id: id.into(), problem: problem.to_string() }
 }

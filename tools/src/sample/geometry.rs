@@ -78,13 +78,12 @@ impl GeometryTally {
         let positions: Vec<[f64; 3]> = row.positions.iter().collect();
         let flat = row.cell();
         let cell = flat.map(|c| [[c[0], c[1], c[2]], [c[3], c[4], c[5]], [c[6], c[7], c[8]]]);
-        let list = match row.neighbors() {
-            Some(stored) => stored.to_list(),
-            None => {
-                let spec = spec.of(positions.len());
-                let geometry = graph::Geometry { positions: &positions, cell, pbc: row.pbc(), tags: None };
-                NeighborList::build(&geometry, spec.cutoff, spec.atom_atom)?
-            }
+        let list = if let Some(stored) = row.neighbors() {
+            stored.to_list()
+        } else {
+            let spec = spec.of(positions.len());
+            let geometry = graph::Geometry { positions: &positions, cell, pbc: row.pbc(), tags: None };
+            NeighborList::build(&geometry, spec.cutoff, spec.atom_atom)?
         };
         self.neighbors(&positions, cell.unwrap_or_default(), &list);
         if let Some(cell) = cell.filter(|_| row.pbc() == [true; 3]) {
@@ -102,9 +101,8 @@ impl GeometryTally {
             *self.neighbors.entry(row.len() as u64).or_default() += 1;
             let square = |e: usize| -> f64 {
                 let (source, shift) = (positions[list.source[e] as usize], list.shift[e].map(f64::from));
-                let along = |x: usize| {
-                    source[x] - place[x] + (0..3).map(|k| shift[k] * cell[k][x]).sum::<f64>()
-                };
+                let along =
+                    |x: usize| source[x] - place[x] + (0..3).map(|k| shift[k] * cell[k][x]).sum::<f64>();
                 (0..3).map(|x| along(x).powi(2)).sum()
             };
             match row.map(square).min_by(f64::total_cmp) {
@@ -140,7 +138,11 @@ impl GeometryTally {
                 max: self.neighbors.keys().next_back().copied().unwrap_or(0),
                 histogram: Histogram::of_integers(&self.neighbors),
             },
-            cells: cells.map(|((volume, volume_per_atom), density)| Cells { volume, volume_per_atom, density }),
+            cells: cells.map(|((volume, volume_per_atom), density)| Cells {
+                volume,
+                volume_per_atom,
+                density,
+            }),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{WIDTH, coordinate, open};
+use super::{WIDTH, coordinate, ink, open};
 use crate::html::escape;
 use crate::number::significant;
 
@@ -18,8 +18,6 @@ const CHARACTER: f64 = 6.6;
 const WIDEST: f64 = 64.0;
 /// Narrowest cell that holds a percentage.
 const NARROWEST: f64 = 30.0;
-/// From this shade on, the cell's colour is nearer to the ink than to the paper.
-const DARK: f64 = 0.62;
 
 /// Shares of pairs, 0 to 1; what is not finite is shown as a gap.
 #[derive(Debug, Clone, Copy)]
@@ -84,7 +82,7 @@ fn draw_cell(svg: &mut String, (x, y, width): (f64, f64, f64), value: f64, what:
         return;
     }
     let shade = 0.08 + 0.92 * value.clamp(0.0, 1.0);
-    let ink = if shade > DARK { " on" } else { "" };
+    let ink = ink(shade);
     let (middle, baseline) = (coordinate(x + width / 2.0), coordinate(y + ROW / 2.0 + 4.0));
     let told = told(value);
     let _ = writeln!(
@@ -101,7 +99,7 @@ fn told(value: f64) -> String {
     let percent = 100.0 * value;
     match percent {
         p if p > 0.0 && p < 0.1 => "&lt;0.1 %".into(),
-        p if p < 100.0 && p >= 99.95 => "99.9 %".into(),
+        p if (99.95..100.0).contains(&p) => "99.9 %".into(),
         p => format!("{} %", significant((p * 10.0).round() / 10.0, 3)),
     }
 }

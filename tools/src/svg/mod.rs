@@ -16,6 +16,12 @@ pub const HEIGHT: f64 = 220.0;
 /// How many series a plot tells apart by colour and dashes; the style sheet has as many classes `s0`, `s1`, ….
 pub const SERIES: usize = 8;
 
+/// The class of a cell's text on that shade (how strongly the cell's colour covers the paper): the style sheet's colours are
+/// chosen so that both inks have a contrast of 4.5 where they change, in light and dark.
+pub(crate) fn ink(shade: f64) -> &'static str {
+    if shade > 0.74 { " on" } else { "" }
+}
+
 /// The opening tag of a plot; `label` is what a screen reader says.
 pub(crate) fn open(width: f64, height: f64, label: &str) -> String {
     format!(

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use shards::element;
 
-use super::{coordinate, open};
+use super::{coordinate, ink, open};
 use crate::number::{integer, tick};
 
 const CELL: f64 = 40.0;
@@ -14,8 +14,6 @@ const PITCH: f64 = 42.0;
 const GAP: f64 = 10.0;
 /// Shades: how strongly the accent colour covers the cell.
 const FAINTEST: f64 = 0.12;
-/// From this shade on, the cell's colour is nearer to the ink than to the paper.
-const DARK: f64 = 0.68;
 
 /// Draws counts by atomic number, shaded by their logarithm. `what` names what is counted.
 pub fn draw(counts: &BTreeMap<u8, u64>, what: &str) -> String {
@@ -49,7 +47,7 @@ fn shaded(counts: &BTreeMap<u8, u64>, what: &str, share: impl Fn(u64) -> f64) ->
 
 fn present(svg: &mut String, z: u8, (x, y): (f64, f64), count: u64, shade: f64, what: &str) {
     let (middle, symbol) = (coordinate(x + CELL / 2.0), element::symbol(z));
-    let ink = if shade > DARK { " on" } else { "" };
+    let ink = ink(shade);
     let _ = writeln!(
         svg,
         "<g class=\"element{ink}\"><title>{symbol} (Z = {z}): {} {what}</title><rect class=\"cell\" x=\"{x}\" y=\"{y}\" width=\"{CELL}\" height=\"{CELL}\" rx=\"4\" fill-opacity=\"{shade:.2}\"/>\

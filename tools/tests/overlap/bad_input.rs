@@ -31,7 +31,10 @@ fn wrong_usage_and_damage() {
     check(&["--pretrain", &data, "--finetune", &format!("nope={data}"), "--output", &out], "nope");
     check(&["--pretrain", &data, "--finetune", &data, &other, "--output", &out], "have the same name");
     check(&["--pretrain", &data, "--finetune", &data, "--tolerance", "0", "--output", &out], "--tolerance 0");
-    check(&["--pretrain", &data, "--finetune", &data, "--by", "colour", "--output", &out], "invalid value 'colour'");
+    check(
+        &["--pretrain", &data, "--finetune", &data, "--by", "colour", "--output", &out],
+        "invalid value 'colour'",
+    );
     let part = home.path().join("d/data/part-00001.parquet");
     let bytes = fs::read(&part).unwrap();
     fs::write(&part, &bytes[..bytes.len() - 9]).unwrap();

@@ -17,11 +17,8 @@ fn moved(p: &Point) -> Point {
     let axis = [1.0 / 3.0, 2.0 / 3.0, 2.0 / 3.0];
     let (sin, cos) = 0.7f64.sin_cos();
     let dot: f64 = (0..3).map(|k| axis[k] * p[k]).sum();
-    let cross = [
-        axis[1] * p[2] - axis[2] * p[1],
-        axis[2] * p[0] - axis[0] * p[2],
-        axis[0] * p[1] - axis[1] * p[0],
-    ];
+    let cross =
+        [axis[1] * p[2] - axis[2] * p[1], axis[2] * p[0] - axis[0] * p[2], axis[0] * p[1] - axis[1] * p[0]];
     std::array::from_fn(|k| p[k] * cos + cross[k] * sin + axis[k] * dot * (1.0 - cos) + [5.0, -3.0, 11.0][k])
 }
 
@@ -33,7 +30,11 @@ fn shaken(p: &Point, k: usize, by: f64) -> Point {
 #[test]
 fn molecules() {
     let home = tempfile::tempdir().unwrap();
-    write(&home.path().join("big"), &[molecule("anti", &NUMBERS, &ANTI), molecule("x", &[1, 1], &ANTI[..2])], &[("train", 0..2)]);
+    write(
+        &home.path().join("big"),
+        &[molecule("anti", &NUMBERS, &ANTI), molecule("x", &[1, 1], &ANTI[..2])],
+        &[("train", 0..2)],
+    );
     let order = [2, 0, 3, 1];
     let turned: Vec<Point> = order.iter().map(|&i| moved(&ANTI[i])).collect();
     let turned_numbers: Vec<u8> = order.iter().map(|&i| NUMBERS[i]).collect();
@@ -50,7 +51,10 @@ fn molecules() {
         molecule("other elements", &[8, 6, 6, 8], &ANTI),
     ];
     write(&home.path().join("small"), &fine, &[("test", 0..7)]);
-    numbers(home.path(), &["--pretrain", "big", "--finetune", "small", "--by", "composition,structure,exact"]);
+    numbers(
+        home.path(),
+        &["--pretrain", "big", "--finetune", "small", "--by", "composition,structure,exact"],
+    );
     let found = |by: &str| -> Vec<String> {
         let mask = mask(home.path(), &format!("pretrain-finetune-{by}-small-test.parquet"));
         mask.into_iter().filter(|m| m.1).map(|m| m.0).collect()
@@ -77,7 +81,11 @@ fn crystals_in_any_cell() {
     let a = 5.64;
     let cube = [[a, 0.0, 0.0], [0.0, a, 0.0], [0.0, 0.0, a]];
     let (numbers_8, positions_8) = rock_salt(a);
-    write(&home.path().join("big"), &[crystal("cube", &numbers_8, &positions_8, cube), molecule("x", &[1, 1], &ANTI[..2])], &[("train", 0..2)]);
+    write(
+        &home.path().join("big"),
+        &[crystal("cube", &numbers_8, &positions_8, cube), molecule("x", &[1, 1], &ANTI[..2])],
+        &[("train", 0..2)],
+    );
     let h = a / 2.0;
     let primitive = [[0.0, h, h], [h, 0.0, h], [h, h, 0.0]];
     let doubled: Vec<Point> = positions_8.iter().flat_map(|p| [*p, [p[0] + a, p[1], p[2]]]).collect();

@@ -38,7 +38,10 @@ fn numbers(home: &Path, arguments: &[&str]) -> Value {
 fn mask(home: &Path, name: &str) -> Vec<(String, bool)> {
     let frame = table(home, &format!("masks/{name}"));
     let (ids, flags) = (frame.column("id").unwrap().str().unwrap(), frame.column("overlapping").unwrap());
-    ids.iter().zip(flags.bool().unwrap().iter()).map(|(id, flag)| (id.unwrap().into(), flag.unwrap())).collect()
+    ids.iter()
+        .zip(flags.bool().unwrap().iter())
+        .map(|(id, flag)| (id.unwrap().into(), flag.unwrap()))
+        .collect()
 }
 
 /// A Parquet file of the output.

@@ -9,7 +9,8 @@ use crate::{mask, numbers, table};
 
 /// A chain of the given atoms, stretched by `stretch`.
 fn chain(id: String, numbers: &[u8], stretch: f64) -> Structure {
-    let positions: Vec<[f64; 3]> = (0..numbers.len()).map(|k| [stretch * k as f64, 0.1 * (k % 2) as f64, 0.0]).collect();
+    let positions: Vec<[f64; 3]> =
+        (0..numbers.len()).map(|k| [stretch * k as f64, 0.1 * (k % 2) as f64, 0.0]).collect();
     molecule(&id, numbers, &positions)
 }
 
@@ -36,7 +37,11 @@ fn composition(s: &Structure) -> Vec<u8> {
 fn the_known_partition_is_found() {
     let home = tempfile::tempdir().unwrap();
     let water = [8, 1, 1];
-    let reference = [chain("w0".into(), &water, 1.0), chain("w1".into(), &[1, 1, 8], 1.3), chain("co".into(), &[6, 8], 1.1)];
+    let reference = [
+        chain("w0".into(), &water, 1.0),
+        chain("w1".into(), &[1, 1, 8], 1.3),
+        chain("co".into(), &[6, 8], 1.1),
+    ];
     let fine = [
         chain("train0".into(), &[6, 1, 1, 1, 1], 1.0),
         chain("train1".into(), &[1, 8, 1], 1.1),
@@ -50,7 +55,8 @@ fn the_known_partition_is_found() {
     write(&home.path().join("small"), &fine, &[("train", 0..2), ("test", 2..6)]);
     let json =
         numbers(home.path(), &["--pretrain", "big", "--finetune", "small", "--by", "composition,formula"]);
-    let mask_of = |by: &str, split: &str| mask(home.path(), &format!("pretrain-finetune-{by}-small-{split}.parquet"));
+    let mask_of =
+        |by: &str, split: &str| mask(home.path(), &format!("pretrain-finetune-{by}-small-{split}.parquet"));
     let flags = |ids: &[(&str, bool)]| ids.iter().map(|&(id, f)| (id.to_string(), f)).collect::<Vec<_>>();
     assert_eq!(mask_of("composition", "train"), flags(&[("train0", false), ("train1", true)]));
     let test = [("test0", true), ("test1", false), ("test2", true), ("test3", false)];
@@ -59,7 +65,10 @@ fn the_known_partition_is_found() {
     assert_eq!(mask_of("formula", "test"), flags(&reduced));
     // Sets come in the order of their names: test, then train.
     let test = &json["comparisons"][0]["checked"][0];
-    assert_eq!((&test["set"]["name"], &test["overlapping"], &test["distinct"]), (&"small test".into(), &2.into(), &4.into()));
+    assert_eq!(
+        (&test["set"]["name"], &test["overlapping"], &test["distinct"]),
+        (&"small test".into(), &2.into(), &4.into())
+    );
     let against = &test["against"][0];
     assert_eq!((&against["reference"], &against["reference_structures"]), (&"big train".into(), &3.into()));
     assert_eq!((against["share"].as_f64(), &against["distinct"]), (Some(0.5), &2.into()));
@@ -67,7 +76,10 @@ fn the_known_partition_is_found() {
     let text = |name: &str| -> Vec<String> {
         list.column(name).unwrap().str().unwrap().iter().map(|t| t.unwrap().to_string()).collect()
     };
-    assert_eq!((text("id"), text("first_id")), (vec!["test0".to_string(), "test2".into()], vec!["co".into(), "w0".into()]));
+    assert_eq!(
+        (text("id"), text("first_id")),
+        (vec!["test0".to_string(), "test2".into()], vec!["co".into(), "w0".into()])
+    );
     assert_eq!(text("formula"), ["CO", "H2O"]);
     let counts: Vec<u64> = list.column("structures").unwrap().u64().unwrap().iter().flatten().collect();
     assert_eq!(counts, [1, 2]);

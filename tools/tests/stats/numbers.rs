@@ -155,14 +155,19 @@ fn distances_neighbours_and_force_components() {
     close(&found["mean"], mean(&nearest));
     close(&found["min"], nearest.iter().copied().fold(f64::INFINITY, f64::min));
     let counted = bins(&found["histogram"]);
-    assert_eq!(counted.iter().map(|b| b.2).sum::<u64>() + found["beyond"].as_u64().unwrap(), nearest.len() as u64);
+    assert_eq!(
+        counted.iter().map(|b| b.2).sum::<u64>() + found["beyond"].as_u64().unwrap(),
+        nearest.len() as u64
+    );
     for (low, high, count) in counted {
-        let inside = |slack: f64| nearest.iter().filter(|&&d| d >= low - slack && d < high + slack).count() as u64;
+        let inside =
+            |slack: f64| nearest.iter().filter(|&&d| d >= low - slack && d < high + slack).count() as u64;
         assert!(inside(-1e-9) <= count && count <= inside(1e-9), "{low} to {high}: {count}");
     }
     close(&sample["geometry"]["neighbors"]["mean"], neighbors as f64 / nearest.len() as f64);
     assert_eq!(sample["geometry"]["cells"], Value::Null);
-    let components: Vec<f64> = all().iter().flat_map(|s| s.forces.clone().unwrap().iter().collect::<Vec<_>>()).collect();
+    let components: Vec<f64> =
+        all().iter().flat_map(|s| s.forces.clone().unwrap().iter().collect::<Vec<_>>()).collect();
     assert_eq!(sample["force_components"]["count"], components.len());
     close(&sample["force_components"]["mean"], mean(&components));
     close(&sample["force_components"]["std"], std(&components));
@@ -174,7 +179,9 @@ fn memory_is_counts_times_sizes() {
     let (json, _) = report(home.path(), &[]);
     let d = &json["datasets"][0];
     let mean_of = |column: &str| {
-        d["counts"].as_array().unwrap().iter().find(|c| c["column"] == column).unwrap()["mean"].as_f64().unwrap()
+        d["counts"].as_array().unwrap().iter().find(|c| c["column"] == column).unwrap()["mean"]
+            .as_f64()
+            .unwrap()
     };
     let large = &d["memory"][1];
     assert_eq!(large["model"], "JMP-L");
