@@ -227,8 +227,8 @@ def write_lmdb(path, count):
     environment.close()
 
 
-def write_hdf5(path, count, seed=20240608):
-    rng = np.random.default_rng(seed)
+def write_hdf5(path, count):
+    rng = np.random.default_rng(20240608)
     with h5py.File(path, "w") as file:
         for number in range(count // FRAMES):
             numbers, x, f, energy = molecule(rng)

@@ -26,7 +26,7 @@ class Converted:
         self.dir = Path(self.folder.name) / "shards"
         command = [INGEST, "convert", "--dataset", dataset, "--output", self.dir, *options]
         for given in inputs:
-            split, _, path = given.rpartition("=")
+            split, _, path = str(given).rpartition("=")
             command += ["--input", (split + "=" if split else "") + str(FIXTURES / path)]
         done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

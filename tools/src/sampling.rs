@@ -77,11 +77,10 @@ mod tests {
         let rows = picked(&chosen);
         assert_eq!((chosen.len(), rows.len()), (64, 640));
         assert!(rows.windows(2).all(|w| w[0] < w[1]));
-        // Each 64th of the dataset gives ten rows.
-        for k in 0..64u64 {
-            let stretch = 50_000 * k / 64..50_000 * (k + 1) / 64;
-            let inside = rows.iter().filter(|r| stretch.contains(r)).count();
-            assert!((5..=20).contains(&inside), "{k}: {inside}");
+        // Each 64th of the row groups gives one of them, and that gives ten rows.
+        for (k, chosen) in chosen.iter().enumerate() {
+            assert!((1000 * k / 64..1000 * (k + 1) / 64).contains(&chosen.group.index), "{k}");
+            assert_eq!(chosen.rows.len(), 10, "{k}");
         }
         assert_eq!(choose(&groups, 640, 1), chosen);
         assert_ne!(choose(&groups, 640, 2), chosen);
