@@ -12,6 +12,7 @@ const FREE: [&str; 15] = [
     "run.distributed_timeout",
     "sampling.workers",
     "sampling.prefetch",
+    "sampling.memory",
     "schedule.max_steps",
     "stop.",
     "checkpoint.",
