@@ -33,7 +33,8 @@ fn simulation(micro_batches: usize, batch_size: usize, ranks: u32) -> Simulation
         window: 16,
         ranks,
         start: 0,
-        steps: 4_000,
+        // Some windows of each lane.
+        steps: if micro_batches > 512 { 1_000 } else { 4_000 },
     }
 }
 
