@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ShardError;
 use crate::graph::{Geometry, GraphBatch, GraphSpec, NeighborList, StructureGraph};
+use crate::linear_reference::{ELEMENTS, LinearReference};
 use crate::reader::RowView;
-use crate::stream::Cursor;
 use crate::targets::TargetTransform;
 
 /// Numbers of which some may be NaN, which JSON does not have.
@@ -68,8 +68,8 @@ pub struct HostBatch {
     pub has_forces: Vec<bool>,
     /// Graphs and indices.
     pub graph: GraphBatch,
-    /// The stream's position after this batch.
-    pub cursor: Cursor,
+    /// Place in the global batch, or in the sequence of a split's batches.
+    pub index: u32,
     /// How many structures used a stored neighbour list.
     pub stored_neighbors: u32,
 }
@@ -86,35 +86,39 @@ impl HostBatch {
     }
 
     /// Adds a structure's atoms and targets; its graph goes to [`GraphBatch::collate`].
-    pub fn push(&mut self, id: RowId, row: &RowView, transform: &TargetTransform) -> Result<(), ShardError> {
+    pub fn push(&mut self, id: RowId, row: &RowView, targets: &BatchTargets) -> Result<(), ShardError> {
         let n = row.atomic_numbers.len();
         self.rows.push(id);
         self.ids.push(row.id.to_string());
         self.task.push(id.dataset);
         self.natoms.push(n as u32);
         self.atomic_numbers.extend_from_slice(row.atomic_numbers);
-        self.positions.extend(row.positions.iter().flatten());
+        row.positions.append_to(&mut self.positions);
         self.cells.extend(row.cell().unwrap_or_default());
         match row.tags() {
             Some(tags) => self.tags.extend_from_slice(tags),
             None => self.tags.resize(self.tags.len() + n, 2),
         }
-        self.fixed.extend((0..n).map(|i| row.is_fixed(i)));
-        self.push_energy(row, transform)?;
+        row.append_fixed(&mut self.fixed);
+        self.push_energy(row, targets)?;
         self.has_forces.push(row.forces.is_some());
+        let start = self.forces.len();
         match row.forces {
-            Some(forces) => self.forces.extend(forces.iter().flatten().map(|f| f / transform.force_std)),
-            None => self.forces.resize(self.forces.len() + 3 * n, 0.0),
+            Some(forces) => {
+                forces.append_to(&mut self.forces);
+                self.forces[start..].iter_mut().for_each(|f| *f /= targets.transform.force_std);
+            }
+            None => self.forces.resize(start + 3 * n, 0.0),
         }
         Ok(())
     }
 
-    fn push_energy(&mut self, row: &RowView, transform: &TargetTransform) -> Result<(), ShardError> {
-        let offset = transform.offset(row.atomic_numbers);
+    fn push_energy(&mut self, row: &RowView, targets: &BatchTargets) -> Result<(), ShardError> {
+        let offset = targets.offset(row.atomic_numbers);
         let (energy, offset) = match row.energy {
             Some(energy) => {
                 let offset = offset?;
-                ((energy - offset) / transform.std, offset)
+                ((energy - offset) / targets.transform.std, offset)
             }
             None => (0.0, offset.unwrap_or(f64::NAN)),
         };
@@ -122,6 +126,28 @@ impl HostBatch {
         self.energy_offset.push(offset);
         self.has_energy.push(row.energy.is_some());
         Ok(())
+    }
+}
+
+/// A transform with its reference as a table by atomic number.
+#[derive(Debug, Clone)]
+pub struct BatchTargets {
+    transform: TargetTransform,
+    /// NaN where an element has no reference.
+    table: Option<[f64; ELEMENTS]>,
+}
+
+impl BatchTargets {
+    /// Of a dataset's transform.
+    pub fn new(transform: &TargetTransform) -> Self {
+        Self { table: transform.reference.as_ref().map(LinearReference::table), transform: transform.clone() }
+    }
+
+    /// [`TargetTransform::offset`], the same to the bit.
+    fn offset(&self, atomic_numbers: &[u8]) -> Result<f64, ShardError> {
+        let Some(table) = &self.table else { return Ok(self.transform.mean) };
+        let sum = atomic_numbers.iter().fold(0.0, |sum, &z| sum + table[z as usize]);
+        if sum.is_nan() { self.transform.offset(atomic_numbers) } else { Ok(sum + self.transform.mean) }
     }
 }
 

@@ -10,7 +10,8 @@ use crate::element;
 use crate::error::ShardError;
 use crate::exact_sum::ExactSum;
 
-const ELEMENTS: usize = element::MAX_ATOMIC_NUMBER as usize + 1;
+/// Length of tables by atomic number.
+pub const ELEMENTS: usize = element::MAX_ATOMIC_NUMBER as usize + 1;
 
 /// Coefficients by atomic number and how well they were determined.
 ///

@@ -10,7 +10,9 @@ use std::path::Path;
 use molecules::{layout, molecule, write};
 use shards::Dataset;
 use shards::batch::HostBatch;
-use shards::stream::{Cursor, Stream, StreamConfig, StreamDataset, Temperature};
+use shards::stream::{
+    BatchRule, Cursor, GlobalBatch, RowsInOrder, Share, Stream, StreamConfig, StreamDataset, Temperature,
+};
 use shards::targets::TargetTransform;
 
 fn datasets(dir: &Path) -> Vec<StreamDataset> {
@@ -28,7 +30,7 @@ fn datasets(dir: &Path) -> Vec<StreamDataset> {
             );
             let dataset = Dataset::open(&out).unwrap();
             let transform = TargetTransform::of_split(dataset.manifest(), &out, "all").unwrap();
-            StreamDataset { dir: out, split: "all".into(), graph: layout().graph, transform }
+            StreamDataset { dir: out, split: "all".into(), graph: Some(layout().graph), transform }
         })
         .collect()
 }
@@ -38,38 +40,46 @@ fn config(dir: &Path) -> StreamConfig {
         datasets: datasets(dir),
         temperature: Temperature::Finite(2.0),
         seed: 7,
-        batch_size: 4,
-        epochs: 2,
+        batch: BatchRule::Structures(4),
+        micro_batches: 1,
+        lanes: 1,
         window: 3,
         edge_dropout: 0.0,
+        epochs: 2,
+        count_free_atoms: false,
         workers: 2,
         prefetch: 3,
+        memory: None,
     }
 }
 
-fn run(config: &StreamConfig, start: Cursor) -> Vec<HostBatch> {
-    Stream::open(config.clone(), start).unwrap().map(Result::unwrap).collect()
+fn run(config: &StreamConfig, start: Cursor) -> Vec<GlobalBatch> {
+    Stream::open(config.clone(), Share::WHOLE, start).unwrap().map(Result::unwrap).collect()
 }
 
-fn ids(batches: &[HostBatch]) -> Vec<String> {
-    batches.iter().flat_map(|b| b.ids.clone()).collect()
+fn parts(globals: &[GlobalBatch]) -> impl Iterator<Item = &HostBatch> {
+    globals.iter().flat_map(|g| &g.parts)
+}
+
+fn ids(globals: &[GlobalBatch]) -> Vec<String> {
+    parts(globals).flat_map(|b| b.ids.clone()).collect()
 }
 
 #[test]
 fn each_epoch_has_exact_multiplicities() {
     let dir = tempfile::tempdir().unwrap();
     let config = config(dir.path());
-    let stream = Stream::open(config.clone(), Cursor::default()).unwrap();
+    let stream = Stream::open(config.clone(), Share::WHOLE, Cursor::default()).unwrap();
     let plan = stream.plan().clone();
     assert_eq!(plan.rows, [41, 13, 6]);
     // T = 2: n·√(n_max/n), rounded up.
     assert_eq!(plan.expanded, [41, 24, 16]);
-    let batches = run(&config, Cursor::default());
-    assert_eq!(batches.len() as u64, 2 * plan.micro_batches);
+    let globals = run(&config, Cursor::default());
+    assert_eq!(globals.len() as u64, 2 * plan.steps);
     for epoch in 0..2 {
         let mut seen: BTreeMap<(u32, u64), u64> = BTreeMap::new();
-        let per_epoch = plan.micro_batches as usize;
-        for batch in &batches[epoch * per_epoch..(epoch + 1) * per_epoch] {
+        let steps = plan.steps as usize;
+        for batch in parts(&globals[epoch * steps..(epoch + 1) * steps]) {
             batch.rows.iter().for_each(|r| *seen.entry((r.dataset, r.row)).or_default() += 1);
         }
         for (d, (&rows, &expanded)) in plan.rows.iter().zip(&plan.expanded).enumerate() {
@@ -87,14 +97,17 @@ fn each_epoch_has_exact_multiplicities() {
 #[test]
 fn workers_and_prefetch_do_not_change_the_order() {
     let dir = tempfile::tempdir().unwrap();
-    let config = config(dir.path());
+    let config = StreamConfig { micro_batches: 4, lanes: 2, ..config(dir.path()) };
     let reference = run(&config, Cursor::default());
-    for (workers, prefetch) in [(1, 1), (4, 9)] {
+    for (workers, prefetch) in [(1, 1), (4, 9), (64, 2)] {
         let other = run(&StreamConfig { workers, prefetch, ..config.clone() }, Cursor::default());
         assert_eq!(ids(&other), ids(&reference));
         for (a, b) in other.iter().zip(&reference) {
+            assert_eq!((&a.totals, &a.cursor), (&b.totals, &b.cursor));
+        }
+        for (a, b) in parts(&other).zip(parts(&reference)) {
             assert_eq!(a.graph, b.graph);
-            assert_eq!((&a.energy, &a.forces, a.cursor), (&b.energy, &b.forces, b.cursor));
+            assert_eq!((&a.energy, &a.forces, a.index), (&b.energy, &b.forces, b.index));
         }
     }
 }
@@ -119,10 +132,10 @@ fn resuming_anywhere_gives_the_suffix() {
     let dir = tempfile::tempdir().unwrap();
     let config = StreamConfig { edge_dropout: 0.2, ..config(dir.path()) };
     let whole = run(&config, Cursor::default());
-    for (k, batch) in whole.iter().enumerate() {
-        let rest = run(&config, batch.cursor);
-        assert_eq!(ids(&rest), ids(&whole[k + 1..]), "after batch {k}");
-        for (a, b) in rest.iter().zip(&whole[k + 1..]).take(3) {
+    for (k, global) in whole.iter().enumerate() {
+        let rest = run(&config, global.cursor.clone());
+        assert_eq!(ids(&rest), ids(&whole[k + 1..]), "after global batch {k}");
+        for (a, b) in parts(&rest).zip(parts(&whole[k + 1..])).take(3) {
             assert_eq!(a.graph, b.graph);
         }
     }
@@ -133,7 +146,7 @@ fn edge_dropout_takes_edges_away() {
     let dir = tempfile::tempdir().unwrap();
     let config = config(dir.path());
     let edges = |c: &StreamConfig| -> usize {
-        run(c, Cursor::default()).iter().map(|b| b.graph.atom_atom.source.len()).sum()
+        parts(&run(c, Cursor::default())).map(|b| b.graph.atom_atom.source.len()).sum()
     };
     let (all, kept) = (edges(&config), edges(&StreamConfig { edge_dropout: 0.3, ..config.clone() }));
     let share = kept as f64 / all as f64;
@@ -144,7 +157,7 @@ fn edge_dropout_takes_edges_away() {
 fn targets_are_referenced_and_normalised() {
     let dir = tempfile::tempdir().unwrap();
     let config = config(dir.path());
-    for batch in run(&config, Cursor::default()).iter().take(6) {
+    for batch in parts(&run(&config, Cursor::default())).take(6) {
         let mut atom = 0;
         for (g, id) in batch.rows.iter().enumerate() {
             let entry = &config.datasets[id.dataset as usize];
@@ -164,14 +177,33 @@ fn targets_are_referenced_and_normalised() {
 }
 
 #[test]
-fn a_sequential_stream_yields_rows_in_order() {
+fn flat_batches_hold_the_same_without_graphs() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let mut flat = config.clone();
+    flat.datasets.iter_mut().for_each(|d| d.graph = None);
+    let (with, without) = (run(&config, Cursor::default()), run(&flat, Cursor::default()));
+    for (a, b) in parts(&with).zip(parts(&without)) {
+        assert_eq!((&a.ids, &a.positions, &a.forces), (&b.ids, &b.positions, &b.forces));
+        assert!(b.graph.main.edges.source.is_empty() && !a.graph.main.edges.source.is_empty());
+    }
+}
+
+#[test]
+fn rows_in_order_are_shared_by_batches() {
     let dir = tempfile::tempdir().unwrap();
     let dataset = datasets(dir.path()).remove(0);
-    let stream = Stream::sequential(dataset, 5, 8, 2, 2).unwrap();
-    let batches: Vec<HostBatch> = stream.map(Result::unwrap).collect();
+    let open = |share| RowsInOrder::open(&dataset, 5, 8, share, (2, 2)).unwrap();
+    let batches: Vec<HostBatch> = open(Share::WHOLE).map(Result::unwrap).collect();
     let rows: Vec<u64> = batches.iter().flat_map(|b| b.rows.iter().map(|r| r.row)).collect();
     assert_eq!(rows, (0..41).collect::<Vec<_>>());
     assert!(batches.iter().all(|b| b.task.iter().all(|&t| t == 5)));
+    for ranks in [2, 3, 9] {
+        let mut all: Vec<HostBatch> =
+            (0..ranks).flat_map(|rank| open(Share { rank, ranks })).map(Result::unwrap).collect();
+        all.sort_by_key(|batch| batch.index);
+        assert!(all.iter().map(|b| &b.rows).eq(batches.iter().map(|b| &b.rows)), "{ranks} ranks");
+    }
 }
 
 #[test]
@@ -179,7 +211,7 @@ fn dropping_a_stream_stops_its_threads() {
     let dir = tempfile::tempdir().unwrap();
     let config = config(dir.path());
     for _ in 0..20 {
-        let mut stream = Stream::open(config.clone(), Cursor::default()).unwrap();
+        let mut stream = Stream::open(config.clone(), Share::WHOLE, Cursor::default()).unwrap();
         stream.next().unwrap().unwrap();
     }
 }
@@ -192,7 +224,7 @@ fn damage_is_told_by_the_stream() {
     let mut bytes = std::fs::read(&part).unwrap();
     bytes[100] ^= 1;
     std::fs::write(&part, bytes).unwrap();
-    let mut stream = Stream::open(config, Cursor::default()).unwrap();
+    let mut stream = Stream::open(config, Share::WHOLE, Cursor::default()).unwrap();
     let error = stream.find_map(Result::err).unwrap().to_string();
     assert!(error.contains("part-00000.parquet: checksum of row group"), "{error}");
     assert!(stream.next().is_none());

@@ -3,12 +3,16 @@
 use std::time::{Duration, Instant};
 
 use shards::ShardError;
-use shards::batch::HostBatch;
-use shards::stream::{Cursor, EpochPlan, Stream, StreamConfig, StreamDataset, Temperature};
+use shards::batch::{HostBatch, RowId};
+use shards::stream::{
+    BatchRule, Budget, Cursor, EpochPlan, RowsInOrder, Share, Stream, StreamConfig, StreamDataset,
+    Temperature, Totals, Work,
+};
 
 use crate::checkpoint::TaskRecord;
 use crate::config::Config;
-use crate::config::number::Fraction;
+use crate::config::number::{Count, Fraction};
+use crate::config::sections::{Reduction, SamplingSection};
 use crate::task::Task;
 
 /// The stream a configuration asks for, over the tasks' training splits.
@@ -18,17 +22,36 @@ pub fn stream_config(config: &Config, tasks: &[Task], epochs: u64) -> StreamConf
         t if t.is_infinite() => Temperature::Infinite,
         t => Temperature::Finite(t),
     };
+    let micro_batches = sampling.accumulate.get() as usize;
     StreamConfig {
         datasets: tasks.iter().map(|t| dataset(t, &t.record.split)).collect(),
         temperature,
         seed: config.run.seed,
-        batch_size: sampling.batch_size.get() as usize,
-        epochs,
+        batch: batch_rule(sampling),
+        micro_batches,
+        lanes: sampling.lanes.map_or(StreamConfig::lanes_for(micro_batches), |n| n.get() as usize),
         window: sampling.window.get() as usize,
         edge_dropout: config.model.edge_dropout.map_or(0.0, Fraction::get),
+        epochs,
+        count_free_atoms: config.loss.free_atoms_only && config.loss.reduction == Reduction::Atom,
         workers: sampling.workers.get() as usize,
         prefetch: sampling.prefetch.get() as usize,
+        memory: sampling.memory.map(|megabytes| megabytes.get().saturating_mul(1_000_000)),
     }
+}
+
+fn batch_rule(sampling: &SamplingSection) -> BatchRule {
+    let SamplingSection { batch_size, max_atoms, max_edges, max_quadruplets, oversize, .. } = sampling;
+    if [max_atoms, max_edges, max_quadruplets].iter().all(|limit| limit.is_none()) {
+        return BatchRule::Structures(batch_size.get() as usize);
+    }
+    BatchRule::Budget(Budget {
+        structures: Some(batch_size.get()),
+        atoms: max_atoms.map(Count::get),
+        edges: max_edges.map(Count::get),
+        quadruplets: max_quadruplets.map(Count::get),
+        oversize: *oversize,
+    })
 }
 
 fn dataset(task: &Task, split: &str) -> StreamDataset {
@@ -36,24 +59,32 @@ fn dataset(task: &Task, split: &str) -> StreamDataset {
     StreamDataset {
         dir: task.dir.clone(),
         split: split.to_owned(),
-        graph: *graph,
+        graph: Some(*graph),
         transform: transform.clone(),
     }
 }
 
 /// A split of a task in row order.
-pub fn sequential(config: &Config, task: &Task, index: usize, split: &str) -> Result<Stream, ShardError> {
+pub fn sequential(
+    config: &Config,
+    task: &Task,
+    index: usize,
+    split: &str,
+) -> Result<RowsInOrder, ShardError> {
     let size = config.validation.batch_size.unwrap_or(config.sampling.batch_size).get() as usize;
-    let (workers, prefetch) =
-        (config.sampling.workers.get() as usize, config.sampling.prefetch.get() as usize);
-    Stream::sequential(dataset(task, split), index as u32, size, workers, prefetch)
+    let threads = (config.sampling.workers.get() as usize, config.sampling.prefetch.get() as usize);
+    RowsInOrder::open(&dataset(task, split), index as u32, size, Share::WHOLE, threads)
 }
 
-/// The micro-batches of one optimiser step.
+/// A rank's micro-batches of one optimiser step.
 #[derive(Debug)]
 pub struct GlobalBatch {
-    /// Micro-batches, at most as many as are accumulated; fewer at the end of an epoch.
+    /// This rank's micro-batches, at most as many as are accumulated; fewer at the end of an epoch.
     pub parts: Vec<HostBatch>,
+    /// What the micro-batches of all ranks hold together.
+    pub totals: Totals,
+    /// Structures that were left out for their size.
+    pub skipped: Vec<RowId>,
     /// Where the stream goes on after it.
     pub cursor: Cursor,
     /// How long the trainer waited for it.
@@ -63,7 +94,7 @@ pub struct GlobalBatch {
 impl GlobalBatch {
     /// Whether an epoch ended with it.
     pub fn ends_epoch(&self) -> bool {
-        self.cursor.position == 0
+        self.cursor.step == 0
     }
 }
 
@@ -71,26 +102,28 @@ impl GlobalBatch {
 #[derive(Debug)]
 pub struct TrainingData {
     stream: Stream,
-    accumulate: usize,
-    share: (u32, u32),
 }
 
 impl TrainingData {
-    /// Starts loading at `start`, for rank `share.0` of `share.1`.
+    /// Starts loading a rank's share at `start`.
     pub fn open(
         config: &Config,
         tasks: &[Task],
         epochs: u64,
+        share: Share,
         start: Cursor,
-        share: (u32, u32),
     ) -> Result<Self, ShardError> {
-        let stream = Stream::open(stream_config(config, tasks, epochs), start)?;
-        Ok(Self { stream, accumulate: config.sampling.accumulate.get() as usize, share })
+        Ok(Self { stream: Stream::open(stream_config(config, tasks, epochs), share, start)? })
     }
 
     /// Numbers of an epoch.
     pub fn plan(&self) -> &EpochPlan {
         self.stream.plan()
+    }
+
+    /// What the loader's threads have done so far.
+    pub fn work(&self) -> Work {
+        self.stream.work()
     }
 }
 
@@ -99,24 +132,13 @@ impl Iterator for TrainingData {
 
     fn next(&mut self) -> Option<Self::Item> {
         let begin = Instant::now();
-        let mut parts = Vec::with_capacity(self.accumulate);
-        while parts.len() < self.accumulate {
-            match self.stream.next() {
-                Some(Ok(batch)) => {
-                    let cursor = batch.cursor;
-                    parts.push(batch);
-                    if cursor.position == 0 {
-                        break;
-                    }
-                }
-                Some(Err(error)) => return Some(Err(error)),
-                None => break,
-            }
-        }
-        let cursor = parts.last()?.cursor;
-        let (rank, ranks) = self.share;
-        let mut place = 0..;
-        parts.retain(|_| place.next().is_some_and(|p: u32| p % ranks == rank));
-        Some(Ok(GlobalBatch { parts, cursor, waited: begin.elapsed() }))
+        let next = self.stream.next()?;
+        Some(next.map(|batch| GlobalBatch {
+            parts: batch.parts,
+            totals: batch.totals,
+            skipped: batch.skipped,
+            cursor: batch.cursor,
+            waited: begin.elapsed(),
+        }))
     }
 }

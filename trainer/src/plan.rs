@@ -20,7 +20,7 @@ pub struct RunPlan {
     pub total_samples: u64,
     /// Epochs the stream must yield for that.
     pub epochs: u64,
-    /// Structures of a full optimiser step.
+    /// Structures of a full optimiser step; a mean where micro-batches are filled to limits.
     pub batch: u64,
 }
 
@@ -32,12 +32,11 @@ impl RunPlan {
             ScheduleConfig::Pretrain(schedule) => schedule.epochs.get(),
             ScheduleConfig::Finetune(_, stop) => stop.epochs.get() as f64,
         };
-        let (size, accumulate) = (config.sampling.batch_size.get(), config.sampling.accumulate.get());
         Ok(Self {
-            steps_per_epoch: epoch.micro_batches.div_ceil(accumulate),
+            steps_per_epoch: epoch.steps,
             total_samples: (epoch.structures as f64 * epochs).ceil() as u64,
             epochs: epochs.ceil() as u64,
-            batch: size * accumulate,
+            batch: epoch.global_batch,
             epoch,
         })
     }

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use shards::stream::Share;
+
 use crate::checkpoint::{Best, Info, SCHEMA_VERSION, Writer};
 use crate::config::sections::StopSection;
 use crate::config::{Config, ScheduleConfig};
@@ -62,8 +64,8 @@ impl<'a> Session<'a> {
         (signals, world): (&'static Signals, Rc<World>),
     ) -> anyhow::Result<Self> {
         learner.join(world.clone(), config.model.recompute)?;
-        let share = (world.rank(), world.ranks());
-        let data = TrainingData::open(config, tasks, plan.epochs, memory.cursor, share)?;
+        let share = Share { rank: world.rank(), ranks: world.ranks() };
+        let data = TrainingData::open(config, tasks, plan.epochs, share, memory.cursor.clone())?;
         let (mut run, mut writer) = (config.run.clone(), None);
         if world.is_first() {
             let store = run_dir.checkpoints(config.checkpoint.keep.get())?;
@@ -109,7 +111,7 @@ impl<'a> Session<'a> {
                 self.save()?;
                 break;
             };
-            self.memory.cursor = batch.cursor;
+            self.memory.cursor = batch.cursor.clone();
             self.tell(&learnt, &batch)?;
             ending = self.reason_to_stop();
             let due = ending.is_some() || self.is_checkpoint_due(&batch) || self.signals.take_save();
@@ -347,7 +349,7 @@ impl<'a> Session<'a> {
             kind: self.config.kind,
             position: self.learner.position(),
             minutes: self.minutes(),
-            cursor: serde_json::to_value(self.memory.cursor)?,
+            cursor: serde_json::to_value(&self.memory.cursor)?,
             schedule: self.learner.schedule().clone(),
             seed: self.config.run.seed,
             loss_scale: self.learner.loss_scale(),

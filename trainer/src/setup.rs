@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context;
 use shards::ShardError;
 use shards::batch::HostBatch;
-use shards::stream::{Cursor, Stream};
+use shards::stream::{Cursor, Share, Stream};
 use tch::Device;
 
 use crate::checkpoint::{self, CheckpointError, Info, State, TaskRecord};
@@ -116,8 +116,9 @@ fn resume(config: &Config, tasks: &[Task], learner: &mut Learner, run: &Path) ->
     learner
         .restore(&info, &State::read(&path)?)
         .map_err(|e| CheckpointError::content(&path, e.to_string()))?;
-    let cursor: Cursor = serde_json::from_value(info.cursor.clone())
-        .map_err(|e| CheckpointError::content(&path, format!("cursor: {e}")))?;
+    let cursor: Cursor = serde_json::from_value(info.cursor.clone()).map_err(|e| {
+        CheckpointError::content(&path, format!("cursor: {e} (older versions kept another position)"))
+    })?;
     Ok(Memory {
         cursor,
         best: info.best,
@@ -160,7 +161,16 @@ fn scale_factors(config: &Config, tasks: &[Task], network: &Network) -> anyhow::
     }
 }
 
-/// The first batches of training.
+/// The first micro-batches of training.
 pub fn first_batches(config: &Config, tasks: &[Task], count: u32) -> Result<Vec<HostBatch>, ShardError> {
-    Stream::open(stream_config(config, tasks, 1), Cursor::default())?.take(count as usize).collect()
+    let stream = Stream::open(stream_config(config, tasks, 1), Share::WHOLE, Cursor::default())?;
+    let mut batches = Vec::new();
+    for global in stream {
+        batches.extend(global?.parts);
+        if batches.len() >= count as usize {
+            break;
+        }
+    }
+    batches.truncate(count as usize);
+    Ok(batches)
 }

@@ -21,6 +21,8 @@ pub struct DatasetRow {
     pub validation: u64,
     /// Structures it contributes to an epoch.
     pub expanded: u64,
+    /// How often a structure comes in an epoch, on average.
+    pub repeats: f64,
     /// Share of an epoch.
     pub probability: f64,
     /// λ_E.
@@ -70,6 +72,7 @@ impl Summary {
                 structures: task.structures,
                 validation: task.val_structures,
                 expanded: *expanded,
+                repeats: *expanded as f64 / task.structures.max(1) as f64,
                 probability: *expanded as f64 / plan.epoch.structures.max(1) as f64,
                 energy_weight: record.energy_weight,
                 force_weight: record.force_weight,
@@ -97,10 +100,11 @@ impl Summary {
         let width = self.datasets.iter().map(|d| d.dataset.len()).max().unwrap_or(0).max(7);
         writeln!(
             out,
-            "{:width$}  {:>10}  {:>10}  {:>11}  {:>6}  {:>6}  {:>9}  {:>10}  {:>10}  {:>10}  {:>12}",
+            "{:width$}  {:>10}  {:>10}  {:>7}  {:>11}  {:>6}  {:>6}  {:>9}  {:>10}  {:>10}  {:>10}  {:>12}",
             "dataset",
             "structures",
             "validation",
+            "repeats",
             "probability",
             "λ_E",
             "λ_F",
@@ -118,10 +122,11 @@ impl Summary {
             };
             writeln!(
                 out,
-                "{:width$}  {:>10}  {:>10}  {:>11.4}  {:>6.1}  {:>6.1}  {:>9}  {:>10.4}  {:>10.4}  {:>10.4}  {:>12}",
+                "{:width$}  {:>10}  {:>10}  {:>7.2}  {:>11.4}  {:>6.1}  {:>6.1}  {:>9}  {:>10.4}  {:>10.4}  {:>10.4}  {:>12}",
                 d.dataset,
                 d.structures,
                 d.validation,
+                d.repeats,
                 d.probability,
                 d.energy_weight,
                 d.force_weight,

@@ -1,8 +1,8 @@
 //! Decoded columns of a row group.
 
 use arrow::array::{
-    AsArray as _, BooleanArray, FixedSizeListArray, Float64Array, RecordBatch, StringArray, UInt8Array,
-    UInt32Array,
+    Array as _, AsArray as _, BooleanArray, FixedSizeListArray, Float64Array, RecordBatch, StringArray,
+    UInt8Array, UInt32Array,
 };
 
 use super::columns::{Complaint, Counts, FloatList, List, Neighbors, Taker};
@@ -111,6 +111,13 @@ impl Block {
     /// Atoms of a row.
     pub fn natoms(&self, index: usize) -> u32 {
         self.natoms.value(index)
+    }
+
+    /// Atoms of a row that are not held in place, where the column was decoded.
+    pub fn free_atoms(&self, index: usize) -> u32 {
+        let fixed = self.fixed.as_ref().filter(|l| l.list.is_valid(index));
+        let held = fixed.map_or(0, |l| l.range(index).filter(|&i| l.values.value(i)).count());
+        self.natoms(index) - held as u32
     }
 
     /// Graph counts of a row, where they were decoded.

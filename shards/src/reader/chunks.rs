@@ -24,6 +24,23 @@ impl Dataset {
     pub fn read_columns(&self, group: &RowGroup, columns: Columns) -> Result<Block, ShardError> {
         part(&self.parts, &self.files, &self.manifest, group.part)?.read_columns(&self.files, group, columns)
     }
+
+    /// Bytes of a row group as stored.
+    pub fn stored_bytes(&self, group: &RowGroup) -> Result<u64, ShardError> {
+        let range = part(&self.parts, &self.files, &self.manifest, group.part)?.byte_range(group);
+        Ok(range.end - range.start)
+    }
+
+    /// Bytes of a row group's columns decompressed, which is about what they take when decoded.
+    pub fn decoded_bytes(&self, group: &RowGroup, columns: Columns) -> Result<u64, ShardError> {
+        let part = part(&self.parts, &self.files, &self.manifest, group.part)?;
+        let chunks = part.footer.metadata().row_group(group.index).columns();
+        let wanted = chunks.iter().filter(|c| {
+            let name = c.column_path().parts().first();
+            name.is_some_and(|name| columns.wants(name))
+        });
+        Ok(wanted.map(|c| c.uncompressed_size().max(0) as u64).sum())
+    }
 }
 
 /// What fetches some columns, and the ranges of the file that they lie in.

@@ -32,6 +32,7 @@ impl Columns {
     const FORCES: u8 = 16;
     const COUNTS: u8 = 32;
     const NEIGHBORS: u8 = 64;
+    const FIXED: u8 = 128;
 
     /// Everything.
     pub const fn all() -> Self {
@@ -69,6 +70,21 @@ impl Columns {
         Self(Self::NUMBERS | Self::LABELS)
     }
 
+    /// `natoms` alone.
+    pub const fn sizes() -> Self {
+        Self(0)
+    }
+
+    /// Forces.
+    pub const fn forces() -> Self {
+        Self(Self::FORCES)
+    }
+
+    /// Which atoms are held in place.
+    pub const fn fixed() -> Self {
+        Self(Self::FIXED)
+    }
+
     /// `natoms` and the graph counts.
     pub const fn counts() -> Self {
         Self(Self::COUNTS)
@@ -89,9 +105,8 @@ impl Columns {
             schema::NATOMS => true,
             schema::ID | schema::GROUP => self.has(Self::IDENTITY),
             schema::ATOMIC_NUMBERS => self.has(Self::NUMBERS | Self::GEOMETRY),
-            schema::POSITIONS | schema::CELL | schema::PBC | schema::TAGS | schema::FIXED => {
-                self.has(Self::GEOMETRY)
-            }
+            schema::POSITIONS | schema::CELL | schema::PBC | schema::TAGS => self.has(Self::GEOMETRY),
+            schema::FIXED => self.has(Self::GEOMETRY | Self::FIXED),
             schema::FORCES => self.has(Self::FORCES),
             schema::CHARGE | schema::SPIN | schema::STRESS => {
                 self.has(Self::LABELS) && self.has(Self::GEOMETRY)

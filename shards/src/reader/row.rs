@@ -45,6 +45,14 @@ impl<'a> FloatSlice<'a> {
         }
     }
 
+    /// Appends the numbers, widened.
+    pub fn append_to(self, out: &mut Vec<f64>) {
+        match self {
+            Self::F32(v) => out.extend(v.iter().map(|x| f64::from(*x))),
+            Self::F64(v) => out.extend_from_slice(v),
+        }
+    }
+
     /// An owned copy of the same width.
     pub fn to_floats(self) -> Floats {
         match self {
@@ -128,6 +136,17 @@ impl<'a> RowView<'a> {
     /// Tags, `[N]`; `None` acts as 2 everywhere.
     pub fn tags(&self) -> Option<&'a [u8]> {
         self.block.tags.as_ref().and_then(|l| l.list.is_valid(self.index).then(|| l.slice(self.index)))
+    }
+
+    /// Appends which atoms are held in place, `[N]`; where the row does not tell, none are.
+    pub fn append_fixed(&self, out: &mut Vec<bool>) {
+        match self.block.fixed.as_ref().filter(|l| l.list.is_valid(self.index)) {
+            Some(list) => {
+                let range = list.range(self.index);
+                out.extend(range.map(|i| list.values.value(i)));
+            }
+            None => out.resize(out.len() + self.block.natoms(self.index) as usize, false),
+        }
     }
 
     /// Whether an atom is held in place.

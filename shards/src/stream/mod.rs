@@ -1,85 +1,59 @@
-//! Training data as one global sequence of micro-batches, a pure function of seed, datasets and batch rule.
+//! Training data as one global sequence of batches, a pure function of seed, datasets and batch rule.
 //!
 //! ```text
-//! Sequence (turns of the datasets, order within each)        planner thread
-//!    └─ windows of row groups, decoded one ahead             workers
-//!        └─ rows → graphs, targets → HostBatch               workers, a bounded number ahead
-//!            └─ Stream::next, in order                       the trainer
+//! Planner: lanes → global batches → this rank's micro-batches     planner thread, on every rank alike
+//!    └─ windows of row groups, decoded when first needed or ahead  workers
+//!        └─ rows → targets, graphs → HostBatch                     workers, a bounded number ahead
+//!            └─ Stream::next: GlobalBatch, in order                the trainer
 //! ```
 //!
-//! Neither the number of workers nor the depth of prefetching changes what is yielded. A [`Cursor`] taken from a batch
-//! continues with the batch after it.
+//! Neither the number of workers nor the depth of prefetching changes what is yielded, and the number of ranks only who
+//! gets which micro-batch. A [`Cursor`] taken from a global batch continues with the one after it, on any number of ranks.
 
+mod blocks;
+mod build;
+mod config;
 mod error;
+mod lanes;
+mod memory;
 mod mix;
 mod order;
+mod partition;
 mod pipeline;
+mod planner;
 mod random;
+mod rows_in_order;
 mod sequence;
+pub mod simulation;
+mod sizes;
+mod survey;
+mod totals;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use config::{BatchRule, Cursor, Oversize, Share, StreamConfig, StreamDataset};
 pub use error::StreamError;
 pub use mix::{Interleave, Temperature, expanded_sizes};
-use order::SplitRows;
-use pipeline::{Pipeline, Shared};
-use serde::{Deserialize, Serialize};
+pub use rows_in_order::RowsInOrder;
+pub use sizes::Budget;
+pub use survey::{Distribution, Survey};
+pub use totals::{Tally, Totals};
 
-use crate::batch::HostBatch;
+use build::Builder;
+pub use build::Work;
+use lanes::Lanes;
+use order::{Passes, SplitRows};
+use pipeline::Pipeline;
+use planner::Order;
+use sizes::{FileSizes, Wanted};
+
+use crate::batch::{HostBatch, RowId};
 use crate::error::ShardError;
 use crate::graph::GraphSpec;
 use crate::reader::Dataset;
-use crate::targets::TargetTransform;
-
-/// Where a stream stands: structures consumed of an epoch. All that a checkpoint needs to know of it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Cursor {
-    /// Finished epochs.
-    pub epoch: u64,
-    /// Structures of this epoch already yielded.
-    pub position: u64,
-}
-
-/// One dataset of a stream.
-#[derive(Debug, Clone)]
-pub struct StreamDataset {
-    /// The dataset's directory.
-    pub dir: PathBuf,
-    /// Which of its splits.
-    pub split: String,
-    /// Graphs that the model wants.
-    pub graph: GraphSpec,
-    /// How its labels become targets.
-    pub transform: TargetTransform,
-}
-
-/// What fixes the sequence, and what only concerns this machine.
-#[derive(Debug, Clone)]
-pub struct StreamConfig {
-    /// The mix, in task order.
-    pub datasets: Vec<StreamDataset>,
-    /// Temperature of the mix.
-    pub temperature: Temperature,
-    /// Seed of every random choice.
-    pub seed: u64,
-    /// Structures of a micro-batch.
-    pub batch_size: usize,
-    /// Epochs to yield; the stream ends after them.
-    pub epochs: u64,
-    /// Row groups shuffled together; part of the order.
-    pub window: usize,
-    /// Probability with which an edge is left out of the neighbour list (edge dropout); part of the order.
-    pub edge_dropout: f64,
-    /// Threads that decode, build graphs and collate.
-    pub workers: usize,
-    /// Micro-batches prepared ahead.
-    pub prefetch: usize,
-}
 
 /// The epoch before it runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct EpochPlan {
     /// Rows of each dataset's split.
     pub rows: Vec<u64>,
@@ -87,92 +61,61 @@ pub struct EpochPlan {
     pub expanded: Vec<u64>,
     /// Structures of an epoch.
     pub structures: u64,
-    /// Micro-batches of an epoch; the last may be smaller.
-    pub micro_batches: u64,
+    /// Global batches of an epoch; the last may be smaller. Estimated from the first ones where batches are filled to a
+    /// budget and the epoch is long.
+    pub steps: u64,
+    /// Structures of a full global batch; a mean where batches are filled to a budget.
+    pub global_batch: u64,
 }
 
-/// An iterator over micro-batches.
+/// A rank's part of a global batch.
+#[derive(Debug)]
+pub struct GlobalBatch {
+    /// This rank's micro-batches; none if there are more ranks than micro-batches.
+    pub parts: Vec<HostBatch>,
+    /// What the whole global batch holds, the same on every rank.
+    pub totals: Totals,
+    /// Structures that were left out for their size ([`Oversize::Skip`]), the same on every rank.
+    pub skipped: Vec<RowId>,
+    /// The stream's position after it, the same on every rank.
+    pub cursor: Cursor,
+}
+
+/// An iterator over global batches.
 #[derive(Debug)]
 pub struct Stream {
-    pipeline: Pipeline,
+    pipeline: Pipeline<GlobalBatch>,
     plan: EpochPlan,
 }
 
-impl StreamConfig {
-    fn check(&self) -> Result<(), StreamError> {
-        if self.datasets.is_empty() {
-            return Err(StreamError::NoDatasets);
-        }
-        let sizes = [
-            ("batch_size", self.batch_size),
-            ("window", self.window),
-            ("workers", self.workers),
-            ("prefetch", self.prefetch),
-        ];
-        if !(0.0..1.0).contains(&self.edge_dropout) {
-            return Err(StreamError::EdgeDropout { found: self.edge_dropout });
-        }
-        match sizes.into_iter().find(|&(_, n)| n == 0) {
-            Some((key, _)) => Err(StreamError::Zero { key }),
-            None => Ok(()),
-        }
-    }
-}
-
 impl Stream {
-    /// Starts the threads and the sequence at `start`.
-    pub fn open(config: StreamConfig, start: Cursor) -> Result<Self, ShardError> {
-        config.check()?;
-        let (datasets, splits): (Vec<_>, Vec<_>) =
-            config.datasets.iter().map(open).collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
-        let plan = plan(&splits, &config)?;
-        if start.position > plan.structures {
-            return Err(StreamError::Cursor { position: start.position, total: plan.structures }.into());
-        }
-        let shared = Shared::new(config, datasets, splits, Interleave::new(plan.expanded.clone()));
-        Ok(Self { pipeline: Pipeline::training(Arc::new(shared), start)?, plan })
-    }
-
-    /// A split in row order, once, for evaluation. `batch_size` structures a batch.
-    pub fn sequential(
-        dataset: StreamDataset,
-        task: u32,
-        batch_size: usize,
-        workers: usize,
-        prefetch: usize,
-    ) -> Result<Self, ShardError> {
-        let config = StreamConfig {
-            datasets: vec![dataset],
-            temperature: Temperature::Finite(1.0),
-            seed: 0,
-            batch_size,
-            epochs: 1,
-            window: 1,
-            edge_dropout: 0.0,
-            workers,
-            prefetch,
-        };
-        config.check()?;
-        let entry = &config.datasets[0];
-        let (opened, rows) = open(entry)?;
-        let plan = EpochPlan {
-            rows: vec![rows.len()],
-            expanded: vec![rows.len()],
-            structures: rows.len(),
-            micro_batches: rows.len().div_ceil(batch_size as u64),
-        };
-        let shared = Shared::new(config, vec![opened], vec![rows], Interleave::new(plan.expanded.clone()));
-        Ok(Self { pipeline: Pipeline::sequential(Arc::new(shared), task)?, plan })
+    /// Starts the threads and the sequence at `start`, for one rank.
+    ///
+    /// # Errors
+    /// What cannot be opened or does not fit together; too little memory for the windows.
+    pub fn open(config: StreamConfig, share: Share, start: Cursor) -> Result<Self, ShardError> {
+        let opened = Opened::new(config)?;
+        share.check()?;
+        opened.config.check_cursor(&start, opened.order.lanes.total())?;
+        let ahead = opened.check_memory(share)?;
+        let plan = opened.plan()?;
+        let pipeline = pipeline::training(opened, share, start, ahead)?;
+        Ok(Self { pipeline, plan })
     }
 
     /// Numbers of the epoch.
     pub fn plan(&self) -> &EpochPlan {
         &self.plan
     }
+
+    /// What the workers have done so far.
+    pub fn work(&self) -> Work {
+        self.pipeline.builder().work()
+    }
 }
 
 impl Iterator for Stream {
-    type Item = Result<HostBatch, ShardError>;
+    type Item = Result<GlobalBatch, ShardError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.pipeline.next()
@@ -181,41 +124,118 @@ impl Iterator for Stream {
 
 /// The epoch that a configuration gives, without starting threads.
 pub fn plan_of(config: &StreamConfig) -> Result<EpochPlan, ShardError> {
-    config.check()?;
-    let splits =
-        config.datasets.iter().map(|entry| Ok(open(entry)?.1)).collect::<Result<Vec<_>, ShardError>>()?;
-    Ok(plan(&splits, config)?)
+    Opened::new(config.clone())?.plan()
 }
 
-/// Opens a dataset and its split, and sees to it that every energy of the split has a reference.
-fn open(entry: &StreamDataset) -> Result<(Dataset, SplitRows), ShardError> {
-    let dataset = Dataset::open(&entry.dir)?;
-    let statistics = &dataset.manifest().split(&entry.dir, &entry.split)?.statistics;
-    if let Some(reference) = &entry.transform.reference
-        && statistics.labels.contains_key(crate::statistics::ENERGY)
-    {
-        let absent = statistics.elements.keys().filter(|z| !reference.coefficients.contains_key(z));
-        let absent: Vec<&str> = absent.map(|&z| crate::element::symbol(z)).collect();
-        if !absent.is_empty() {
-            return Err(StreamError::AbsentElements {
-                dataset: entry.dir.display().to_string(),
-                split: entry.split.clone(),
-                elements: absent.join(", "),
-                reference: reference.split.clone(),
-            }
-            .into());
-        }
+/// A dataset, and whether its stored neighbour lists and counts serve the model's graphs.
+#[derive(Debug)]
+pub(crate) struct OpenDataset {
+    pub(crate) dataset: Dataset,
+    pub(crate) entry: StreamDataset,
+    /// Whether graphs come from stored neighbour lists.
+    pub(crate) stored: bool,
+}
+
+impl OpenDataset {
+    fn new(entry: &StreamDataset, edge_dropout: f64) -> Result<Self, ShardError> {
+        let dataset = Dataset::open(&entry.dir)?;
+        check_references(&dataset, entry)?;
+        let stored =
+            entry.graph.as_ref().is_some_and(|spec| stored_neighbors_suffice(&dataset, spec, edge_dropout));
+        Ok(Self { dataset, entry: entry.clone(), stored })
     }
-    let rows = SplitRows::new(&dataset, dataset.split(&entry.split)?);
-    Ok((dataset, rows))
+
+    fn rows(&self) -> Result<SplitRows, ShardError> {
+        let rows = self.dataset.split(&self.entry.split)?;
+        Ok(SplitRows::new(self.dataset.row_groups().iter().map(|g| &g.rows), rows))
+    }
+
+    /// Whether the stored counts are those of the model's graphs.
+    pub(crate) fn counts_serve(&self) -> bool {
+        self.entry.graph.as_ref().is_none_or(|spec| *spec == self.dataset.layout().graph)
+    }
 }
 
-fn plan(splits: &[SplitRows], config: &StreamConfig) -> Result<EpochPlan, StreamError> {
+/// A configuration with its datasets opened and its order fixed.
+#[derive(Debug)]
+struct Opened {
+    config: StreamConfig,
+    datasets: Arc<Vec<OpenDataset>>,
+    order: Arc<Order>,
+}
+
+impl Opened {
+    fn new(config: StreamConfig) -> Result<Self, ShardError> {
+        config.check()?;
+        let open = |entry| OpenDataset::new(entry, config.edge_dropout);
+        let datasets = Arc::new(config.datasets.iter().map(open).collect::<Result<Vec<_>, ShardError>>()?);
+        let splits =
+            Arc::new(datasets.iter().map(OpenDataset::rows).collect::<Result<Vec<_>, ShardError>>()?);
+        let graphs = matches!(config.batch, BatchRule::Budget(budget) if budget.on_graphs());
+        let wanted = Wanted { graphs, free: config.count_free_atoms };
+        let sizes = Box::new(FileSizes::new(datasets.clone(), splits.clone(), wanted)?);
+        let names = config.datasets.iter().map(|d| d.dir.display().to_string()).collect();
+        let order = Arc::new(order(&config, names, splits, sizes)?);
+        Ok(Self { config, datasets, order })
+    }
+
+    fn plan(&self) -> Result<EpochPlan, ShardError> {
+        let rows = self.order.splits.iter().map(SplitRows::len).collect();
+        let lanes = &self.order.lanes;
+        let structures = lanes.total();
+        let (steps, global_batch) = match self.config.global_batch() {
+            Some(global) => (structures.div_ceil(global), global),
+            None => survey::estimated_steps(&self.order)?,
+        };
+        Ok(EpochPlan { rows, expanded: lanes.expanded().to_vec(), structures, steps, global_batch })
+    }
+
+    fn builder(&self) -> Builder {
+        Builder::new(self.datasets.clone(), self.config.seed, self.config.edge_dropout)
+    }
+}
+
+/// The order that a configuration gives over splits.
+fn order(
+    config: &StreamConfig,
+    names: Vec<String>,
+    splits: Arc<Vec<SplitRows>>,
+    sizes: Box<dyn sizes::SizeSource>,
+) -> Result<Order, StreamError> {
     let rows: Vec<u64> = splits.iter().map(SplitRows::len).collect();
-    let expanded = expanded_sizes(&rows, config.temperature)?;
-    let structures = expanded.iter().sum();
-    let micro_batches = u64::div_ceil(structures, config.batch_size as u64);
-    Ok(EpochPlan { rows, expanded, structures, micro_batches })
+    let mix = Interleave::new(expanded_sizes(&rows, config.temperature)?);
+    Ok(Order {
+        seed: config.seed,
+        names,
+        splits,
+        lanes: Lanes::new(mix, config.lanes as u64, config.global_batch()),
+        window: config.lane_window(),
+        rule: config.batch,
+        per_lane: config.micro_batches / config.lanes,
+        sizes,
+        passes: Passes::default(),
+    })
+}
+
+/// Sees to it that every energy of the split has a reference.
+fn check_references(dataset: &Dataset, entry: &StreamDataset) -> Result<(), ShardError> {
+    let statistics = &dataset.manifest().split(&entry.dir, &entry.split)?.statistics;
+    let Some(reference) = &entry.transform.reference else { return Ok(()) };
+    if !statistics.labels.contains_key(crate::statistics::ENERGY) {
+        return Ok(());
+    }
+    let absent = statistics.elements.keys().filter(|z| !reference.coefficients.contains_key(z));
+    let absent: Vec<&str> = absent.map(|&z| crate::element::symbol(z)).collect();
+    if absent.is_empty() {
+        return Ok(());
+    }
+    Err(StreamError::AbsentElements {
+        dataset: entry.dir.display().to_string(),
+        split: entry.split.clone(),
+        elements: absent.join(", "),
+        reference: reference.split.clone(),
+    }
+    .into())
 }
 
 /// Whether a dataset's stored neighbour lists are what a model's graphs are taken from.

@@ -2,10 +2,11 @@
 //!
 //! A pure function of (seed, dataset, epoch, pass, window). The window's size is part of the order, not of the machine.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::random::KeyedRng;
-use crate::reader::Dataset;
 use crate::row_set::RowSet;
 
 /// Rows of a split by the row group they lie in.
@@ -34,16 +35,15 @@ pub(crate) struct Place {
 }
 
 impl SplitRows {
-    pub(crate) fn new(dataset: &Dataset, rows: RowSet) -> Self {
-        let groups = dataset
-            .row_groups()
-            .iter()
+    /// The split `rows` of a dataset whose row groups hold the given rows.
+    pub(crate) fn new<'a>(row_groups: impl Iterator<Item = &'a Range<u64>>, rows: RowSet) -> Self {
+        let groups = row_groups
             .enumerate()
-            .map(|(group, g)| GroupRows {
+            .map(|(group, range)| GroupRows {
                 group: group as u32,
-                first_row: g.rows.start,
-                end_row: g.rows.end,
-                count: (rows.rank(g.rows.end) - rows.rank(g.rows.start)) as u32,
+                first_row: range.start,
+                end_row: range.end,
+                count: (rows.rank(range.end) - rows.rank(range.start)) as u32,
             })
             .filter(|g| g.count > 0)
             .collect();
@@ -52,6 +52,23 @@ impl SplitRows {
 
     pub(crate) fn len(&self) -> u64 {
         self.rows.len()
+    }
+
+    /// The dataset's row at a place of the split.
+    pub(crate) fn row(&self, place: Place) -> u64 {
+        let at = self.groups.partition_point(|g| g.group < place.group);
+        self.groups.get(at).map_or(0, |g| g.first_row) + u64::from(place.index)
+    }
+
+    /// Row groups with rows of the split, by their index in the dataset, ascending.
+    pub(crate) fn groups(&self) -> impl ExactSizeIterator<Item = u32> + '_ {
+        self.groups.iter().map(|g| g.group)
+    }
+
+    /// Rows of the split in a row group, as indices in it, ascending.
+    pub(crate) fn indices(&self, group: u32) -> Vec<u32> {
+        let found = self.groups.binary_search_by_key(&group, |g| g.group);
+        found.map_or_else(|_| Vec::new(), |at| self.places(&self.groups[at]).map(|p| p.index).collect())
     }
 
     /// All rows in ascending order.
@@ -66,10 +83,19 @@ impl SplitRows {
     }
 }
 
+/// Which pass over which dataset in which epoch: what a permutation of row groups is drawn for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct PassKey {
+    pub(crate) dataset: u32,
+    pub(crate) epoch: u64,
+    pub(crate) number: u64,
+}
+
 /// One pass over a split: every row once.
 #[derive(Debug)]
 pub(crate) struct Pass {
-    key: [u64; 4],
+    seed: u64,
+    key: PassKey,
     /// Permuted positions in `SplitRows::groups`.
     order: Vec<u32>,
     /// Rows before each window; the total at the end.
@@ -78,24 +104,17 @@ pub(crate) struct Pass {
 }
 
 impl Pass {
-    pub(crate) fn new(
-        split: &SplitRows,
-        seed: u64,
-        dataset: u64,
-        epoch: u64,
-        pass: u64,
-        window: usize,
-    ) -> Self {
-        let key = [seed, dataset, epoch, pass];
+    pub(crate) fn new(split: &SplitRows, seed: u64, key: PassKey, window: usize) -> Self {
         let mut order: Vec<u32> = (0..split.groups.len() as u32).collect();
-        KeyedRng::new("row groups", &key).shuffle(&mut order);
+        let PassKey { dataset, epoch, number } = key;
+        KeyedRng::new("row groups", &[seed, u64::from(dataset), epoch, number]).shuffle(&mut order);
         let mut starts = vec![0];
         let mut total = 0;
         for chunk in order.chunks(window) {
             total += chunk.iter().map(|&g| u64::from(split.groups[g as usize].count)).sum::<u64>();
             starts.push(total);
         }
-        Self { key, order, starts, window }
+        Self { seed, key, order, starts, window }
     }
 
     /// How many windows there are.
@@ -114,14 +133,45 @@ impl Pass {
         (window, (k - self.starts[window]) as usize)
     }
 
+    /// The row groups of a window, as indices in the dataset, ascending.
+    pub(crate) fn groups(&self, split: &SplitRows, window: usize) -> Vec<u32> {
+        let mut groups: Vec<u32> =
+            self.chunk(window).iter().map(|&g| split.groups[g as usize].group).collect();
+        groups.sort_unstable();
+        groups
+    }
+
     /// The shuffled structures of a window.
-    pub(crate) fn shuffled(&self, split: &SplitRows, window: usize) -> Arc<[Place]> {
-        let first = window * self.window;
-        let chunk = &self.order[first..(first + self.window).min(self.order.len())];
+    pub(crate) fn shuffled(&self, split: &SplitRows, window: usize) -> Box<[Place]> {
+        let chunk = self.chunk(window);
         let mut places: Vec<Place> =
             chunk.iter().flat_map(|&g| split.places(&split.groups[g as usize])).collect();
-        let [seed, dataset, epoch, pass] = self.key;
-        KeyedRng::new("window", &[seed, dataset, epoch, pass, window as u64]).shuffle(&mut places);
+        let PassKey { dataset, epoch, number } = self.key;
+        let words = [self.seed, u64::from(dataset), epoch, number, window as u64];
+        KeyedRng::new("window", &words).shuffle(&mut places);
         places.into()
+    }
+
+    fn chunk(&self, window: usize) -> &[u32] {
+        let first = window * self.window;
+        &self.order[first..(first + self.window).min(self.order.len())]
+    }
+}
+
+/// Passes in use, so that lanes share them.
+#[derive(Debug, Default)]
+pub(crate) struct Passes(Mutex<BTreeMap<PassKey, Weak<Pass>>>);
+
+impl Passes {
+    /// The pass of a key, made if no one has it.
+    pub(crate) fn get(&self, split: &SplitRows, seed: u64, key: PassKey, window: usize) -> Arc<Pass> {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pass) = held.get(&key).and_then(Weak::upgrade) {
+            return pass;
+        }
+        held.retain(|_, pass| pass.strong_count() > 0);
+        let pass = Arc::new(Pass::new(split, seed, key, window));
+        held.insert(key, Arc::downgrade(&pass));
+        pass
     }
 }

@@ -1,10 +1,13 @@
-//! The one global sequence of structures: which dataset's turn it is and which of its rows.
+//! One lane's sequence of structures: which dataset's turn it is and which of its rows.
 
 use std::sync::Arc;
 
-use super::mix::Interleave;
-use super::order::{Pass, Place, SplitRows};
+use super::lanes::LanePart;
+use super::order::{Pass, PassKey, Place};
+use super::planner::Order;
 use super::random::KeyedRng;
+use super::sizes::{GroupSizes, RowSize};
+use crate::error::ShardError;
 
 /// Positions whose turns are shuffled together. Part of the order.
 const BLOCK: u64 = 1024;
@@ -18,25 +21,29 @@ pub(crate) struct Sample {
     pub(crate) window: WindowId,
     /// Where it lies.
     pub(crate) place: Place,
-    /// Its position in the epoch.
+    /// Its position in the epoch, unlike any other's.
     pub(crate) position: u64,
+    /// Whether it lies in the second half of its window.
+    pub(crate) late: bool,
+    /// What it costs and which labels it has.
+    pub(crate) size: RowSize,
 }
 
 /// A window of one dataset: the unit that is decoded ahead and kept together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct WindowId {
     pub(crate) pass: u64,
     pub(crate) window: usize,
 }
 
-/// Walks an epoch of the sequence from any position.
+/// Walks a lane's part of an epoch from any position.
 #[derive(Debug)]
-pub(crate) struct Sequence {
-    splits: Arc<Vec<SplitRows>>,
-    mix: Interleave,
-    seed: u64,
-    window: usize,
+pub(crate) struct LaneSequence {
+    order: Arc<Order>,
+    lane: u64,
     epoch: u64,
+    part: LanePart,
+    /// Structures of the lane before the next.
     position: u64,
     /// Number of the block whose turns are held.
     block: u64,
@@ -50,27 +57,55 @@ pub(crate) struct Sequence {
 #[derive(Debug)]
 struct Track {
     number: u64,
-    pass: Pass,
+    pass: Arc<Pass>,
     window: usize,
-    places: Arc<[Place]>,
+    places: Box<[Place]>,
+    /// Sizes of the window's row groups, ascending by group.
+    sizes: Vec<(u32, Arc<GroupSizes>)>,
 }
 
-impl Sequence {
-    pub(crate) fn new(
-        splits: Arc<Vec<SplitRows>>,
-        mix: Interleave,
-        seed: u64,
-        window: usize,
-        epoch: u64,
-        position: u64,
-    ) -> Self {
-        let tracks = splits.iter().map(|_| None).collect();
+impl Track {
+    fn new(order: &Order, dataset: usize, epoch: u64, number: u64) -> Self {
+        let key = PassKey { dataset: dataset as u32, epoch, number };
+        let pass = order.pass(key);
+        Self { number, pass, window: usize::MAX, places: Box::default(), sizes: Vec::new() }
+    }
+
+    fn enter(&mut self, order: &Order, dataset: usize, window: usize) -> Result<(), ShardError> {
+        if self.window == window {
+            return Ok(());
+        }
+        let split = &order.splits[dataset];
+        let groups = self.pass.groups(split, window);
+        let held = std::mem::take(&mut self.sizes);
+        for group in groups {
+            let sizes = match held.binary_search_by_key(&group, |(g, _)| *g) {
+                Ok(at) => held[at].1.clone(),
+                Err(_) => order.sizes.sizes(dataset, group)?,
+            };
+            self.sizes.push((group, sizes));
+        }
+        self.places = self.pass.shuffled(split, window);
+        self.window = window;
+        Ok(())
+    }
+
+    fn size(&self, place: Place) -> RowSize {
+        let at = self.sizes.partition_point(|(group, _)| *group < place.group);
+        self.sizes[at].1.of(place.index as usize)
+    }
+}
+
+impl LaneSequence {
+    /// The sequence of a lane from its `position`-th structure.
+    pub(crate) fn new(order: Arc<Order>, lane: u64, epoch: u64, position: u64) -> Self {
+        let part = order.lanes.part(lane);
+        let tracks = order.splits.iter().map(|_| None).collect();
         let mut sequence = Self {
-            splits,
-            mix,
-            seed,
-            window,
+            order,
+            lane,
             epoch,
+            part,
             position,
             block: u64::MAX,
             turns: vec![],
@@ -81,17 +116,29 @@ impl Sequence {
         sequence
     }
 
+    /// Structures of the lane in an epoch.
+    pub(crate) fn total(&self) -> u64 {
+        self.part.mix.total()
+    }
+
+    /// Structures of the lane before the next.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
     /// Draws the turns of the block that `position` lies in and counts what was given before it.
     fn enter_block(&mut self) {
+        let mix = &self.part.mix;
         let block = self.position / BLOCK;
-        let start = block * BLOCK;
-        let end = (start + BLOCK).min(self.mix.total());
-        let (before, after) = (self.mix.counts(start), self.mix.counts(end));
+        let start = (block * BLOCK).min(mix.total());
+        let end = (start + BLOCK).min(mix.total());
+        let (before, after) = (mix.counts(start), mix.counts(end));
         self.turns.clear();
         for (dataset, (b, a)) in before.iter().zip(&after).enumerate() {
             self.turns.extend(std::iter::repeat_n(dataset as u32, (a - b) as usize));
         }
-        KeyedRng::new("turns", &[self.seed, self.epoch, block]).shuffle(&mut self.turns);
+        let words = [self.order.seed, self.epoch, self.lane, block];
+        KeyedRng::new("turns", &words).shuffle(&mut self.turns);
         self.given = before;
         for &turn in &self.turns[..(self.position - start) as usize] {
             self.given[turn as usize] += 1;
@@ -99,69 +146,34 @@ impl Sequence {
         self.block = block;
     }
 
-    fn place(&mut self, dataset: usize, k: u64) -> (WindowId, Place) {
-        let split = &self.splits[dataset];
-        let (number, within) = (k / split.len(), k % split.len());
-        let (seed, epoch, size) = (self.seed, self.epoch, self.window);
-        let slot = &mut self.tracks[dataset];
-        slot.take_if(|track| track.number != number);
-        let track = slot.get_or_insert_with(|| {
-            let pass = Pass::new(split, seed, dataset as u64, epoch, number, size);
-            Track { number, pass, window: usize::MAX, places: Arc::new([]) }
-        });
-        let (window, at) = track.pass.locate(within);
-        if track.window != window {
-            track.places = track.pass.shuffled(split, window);
-            track.window = window;
-        }
-        (WindowId { pass: number, window }, track.places[at])
-    }
-
-    /// The row groups of a window, and the window that follows it in this epoch.
-    pub(crate) fn window_groups(&self, dataset: usize, id: WindowId) -> Vec<u32> {
-        let split = &self.splits[dataset];
-        let pass = Pass::new(split, self.seed, dataset as u64, self.epoch, id.pass, self.window);
-        let mut groups: Vec<u32> = pass.shuffled(split, id.window).iter().map(|p| p.group).collect();
-        groups.sort_unstable();
-        groups.dedup();
-        groups
-    }
-
-    /// The window after the given one, if the epoch reaches it.
-    pub(crate) fn next_window(&self, dataset: usize, id: WindowId) -> Option<WindowId> {
-        let split = &self.splits[dataset];
-        let expanded = self.mix.expanded()[dataset];
-        let windows = self.tracks[dataset].as_ref().map_or(1, |t| t.pass.windows());
-        let next = match id.window + 1 {
-            w if w < windows => WindowId { pass: id.pass, window: w },
-            _ => WindowId { pass: id.pass + 1, window: 0 },
-        };
-        let first = if next.pass == id.pass {
-            let pass = &self.tracks[dataset].as_ref()?.pass;
-            next.pass * split.len() + pass.start(next.window)
-        } else {
-            next.pass * split.len()
-        };
-        (first < expanded).then_some(next)
-    }
-}
-
-impl Iterator for Sequence {
-    type Item = Sample;
-
-    fn next(&mut self) -> Option<Sample> {
-        if self.position >= self.mix.total() {
-            return None;
+    /// The next structure; `None` at the end of the epoch.
+    pub(crate) fn next(&mut self) -> Result<Option<Sample>, ShardError> {
+        if self.position >= self.part.mix.total() {
+            return Ok(None);
         }
         if self.position / BLOCK != self.block {
             self.enter_block();
         }
         let dataset = self.turns[(self.position % BLOCK) as usize] as usize;
-        let k = self.given[dataset];
-        let (window, place) = self.place(dataset, k);
-        let sample = Sample { task: dataset as u32, window, place, position: self.position };
+        let k = self.part.first[dataset] + self.given[dataset];
+        let rows = self.order.splits[dataset].len();
+        let (number, within) = (k / rows, k % rows);
+        let slot = &mut self.tracks[dataset];
+        slot.take_if(|track| track.number != number);
+        let track = slot.get_or_insert_with(|| Track::new(&self.order, dataset, self.epoch, number));
+        let (window, at) = track.pass.locate(within);
+        track.enter(&self.order, dataset, window)?;
+        let place = track.places[at];
+        let sample = Sample {
+            task: dataset as u32,
+            window: WindowId { pass: number, window },
+            place,
+            position: self.part.start + self.position,
+            late: 2 * at >= track.places.len(),
+            size: track.size(place),
+        };
         self.given[dataset] += 1;
         self.position += 1;
-        Some(sample)
+        Ok(Some(sample))
     }
 }

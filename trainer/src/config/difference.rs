@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use toml::{Table, Value};
 
 /// Settings that change how a run is watched, kept or where it computes, but not what it computes.
-const FREE: [&str; 15] = [
+const FREE: [&str; 16] = [
     "run.dir",
     "run.device",
     "run.threads",
     "run.distributed_timeout",
     "sampling.workers",
     "sampling.prefetch",
+    "sampling.memory",
     "schedule.max_steps",
     "stop.",
     "checkpoint.",

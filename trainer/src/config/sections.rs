@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use shards::graph::LargeStructures;
+use shards::stream::Oversize;
 use tch::Kind;
 
 use super::number::{Count, Factor, Fraction, NonNegative, Positive};
@@ -151,17 +152,35 @@ fn train() -> String {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SamplingSection {
-    /// Structures of a micro-batch.
+    /// Structures of a micro-batch; at most so many where there is a limit on atoms, edges or quadruplets.
     pub batch_size: Count,
-    /// Micro-batches of an optimiser step.
+    /// Micro-batches of an optimiser step, over all ranks.
     #[serde(default = "one")]
     pub accumulate: Count,
+    /// Atoms of a micro-batch at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_atoms: Option<Count>,
+    /// Main edges of a micro-batch at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_edges: Option<Count>,
+    /// Quadruplets of a micro-batch at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_quadruplets: Option<Count>,
+    /// What happens to a structure that exceeds a limit by itself: `error`, `alone` (a micro-batch of its own) or `skip`.
+    #[serde(default)]
+    pub oversize: Oversize,
     /// Temperature `T` of the mix, p_i ∝ (n_i/Σn)^(1/T); `inf` mixes evenly.
     #[serde(default = "plain")]
     pub temperature: f64,
-    /// Row groups shuffled together; part of the order, not of the machine.
+    /// Row groups of each dataset shuffled together; part of the order, not of the machine.
     #[serde(default = "window")]
     pub window: Count,
+    /// Independent parts of the order, a divisor of `accumulate`; half of it when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lanes: Option<Count>,
+    /// MB that decoded row groups and prepared batches may take; unlimited when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Count>,
     /// Threads that read and build graphs.
     #[serde(default = "two")]
     pub workers: Count,

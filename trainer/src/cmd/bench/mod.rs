@@ -1,5 +1,6 @@
 //! `jmp-train bench`: speed of the loader alone, or of the training step alone.
 
+mod loader;
 mod step;
 
 use std::io::Write;
@@ -16,7 +17,7 @@ use crate::data::TrainingData;
 use crate::plan::RunPlan;
 use crate::setup::{self, Start};
 use crate::task::Task;
-use shards::stream::Cursor;
+use shards::stream::{Cursor, Share};
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -40,6 +41,9 @@ pub(super) struct BenchArgs {
     /// Steps before the measurement.
     #[arg(long, default_value_t = 2)]
     warm_up: usize,
+    /// Batches without graphs (loader).
+    #[arg(long)]
+    flat: bool,
     /// Also tell what each of libtorch's operations costs (step of a configuration of kind "step").
     #[arg(long)]
     profile: bool,
@@ -83,10 +87,17 @@ impl BenchArgs {
         }
         let config = Config::from_source(&source)?;
         let tasks = Task::open_all(&config)?;
-        let report = match self.subject {
-            Subject::Loader => self.loader(&config, &tasks)?,
-            Subject::Step => self.step(&config, &tasks)?,
-        };
+        if self.subject == Subject::Loader {
+            let extent = loader::Extent { warm_up: self.warm_up, count: self.count, flat: self.flat };
+            let report = loader::run(&config, &tasks, extent)?;
+            if self.common.json {
+                writeln!(out, "{}", serde_json::to_string(&report)?)?;
+            } else {
+                report.write(out)?;
+            }
+            return Ok(DONE);
+        }
+        let report = self.step(&config, &tasks)?;
         if self.common.json {
             writeln!(out, "{}", serde_json::to_string(&report)?)?;
         } else {
@@ -101,20 +112,6 @@ impl BenchArgs {
         Ok(DONE)
     }
 
-    fn loader(&self, config: &Config, tasks: &[Task]) -> anyhow::Result<Report> {
-        let wanted = self.warm_up + self.count;
-        let mut data = TrainingData::open(config, tasks, u64::MAX, Cursor::default(), (0, 1))?;
-        let mut seen = Measured::default();
-        for index in 0..wanted {
-            let begin = Instant::now();
-            let Some(batch) = data.next().transpose()? else { break };
-            if index >= self.warm_up {
-                seen.add(begin, &batch.parts);
-            }
-        }
-        Ok(seen.report("loader"))
-    }
-
     fn step(&self, config: &Config, tasks: &[Task]) -> anyhow::Result<Report> {
         let plan = RunPlan::new(config, tasks)?;
         let mut config = config.clone();
@@ -122,7 +119,7 @@ impl BenchArgs {
         config.model.scale_factors = crate::config::model::ScaleFactors::None;
         let (mut learner, _, _) =
             setup::learner(&config, tasks, &plan, Start::Scratch, setup::device(&config, None)?)?;
-        let data = TrainingData::open(&config, tasks, u64::MAX, Cursor::default(), (0, 1))?;
+        let data = TrainingData::open(&config, tasks, u64::MAX, Share::WHOLE, Cursor::default())?;
         let batches: Vec<_> = data.take(self.warm_up + self.count).collect::<Result<_, _>>()?;
         let mut seen = Measured::default();
         for (index, batch) in batches.iter().enumerate() {
