@@ -187,12 +187,12 @@ pub fn plan_of(config: &StreamConfig) -> Result<EpochPlan, ShardError> {
     Ok(plan(&splits, config)?)
 }
 
-/// Opens a dataset and its split, and sees to it that every energy of the split has a reference.
+/// Opens a dataset and its split, and sees to it that every label of the split has a reference.
 fn open(entry: &StreamDataset) -> Result<(Dataset, SplitRows), ShardError> {
     let dataset = Dataset::open(&entry.dir)?;
     let statistics = &dataset.manifest().split(&entry.dir, &entry.split)?.statistics;
     if let Some(reference) = &entry.transform.reference
-        && statistics.labels.contains_key(crate::statistics::ENERGY)
+        && statistics.labels.contains_key(&entry.transform.label)
     {
         let absent = statistics.elements.keys().filter(|z| !reference.coefficients.contains_key(z));
         let absent: Vec<&str> = absent.map(|&z| crate::element::symbol(z)).collect();
