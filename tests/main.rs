@@ -12,6 +12,7 @@
 mod cases {
     mod bad_input;
     mod convert;
+    mod finetune;
     mod pretrain;
     mod readme;
     mod real_data;

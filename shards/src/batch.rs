@@ -54,12 +54,12 @@ pub struct HostBatch {
     pub tags: Vec<u8>,
     /// Atoms held in place by the calculation, `[n]`.
     pub fixed: Vec<bool>,
-    /// Normalised energy, `[g]`.
+    /// Normalised label, the energy or the scalar target that the transform names, `[g]`.
     pub energy: Vec<f64>,
-    /// Whether there is an energy, `[g]`.
+    /// Whether there is such a label, `[g]`.
     pub has_energy: Vec<bool>,
-    /// Σ references + mean, eV: the energy is this plus `std · energy`, `[g]`. NaN where an element has no reference
-    /// and the structure no energy.
+    /// Σ references + mean in the label's unit: the label is this plus `std · energy`, `[g]`. NaN where an element has no
+    /// reference and the structure no label.
     #[serde(with = "nan_as_null")]
     pub energy_offset: Vec<f64>,
     /// Normalised forces, `[3n]`.
@@ -115,16 +115,17 @@ impl HostBatch {
 
     fn push_energy(&mut self, row: &RowView, targets: &BatchTargets) -> Result<(), ShardError> {
         let offset = targets.offset(row.atomic_numbers);
-        let (energy, offset) = match row.energy {
-            Some(energy) => {
+        let label = row.label(&targets.transform.label);
+        let (energy, offset) = match label {
+            Some(label) => {
                 let offset = offset?;
-                ((energy - offset) / targets.transform.std, offset)
+                ((label - offset) / targets.transform.std, offset)
             }
             None => (0.0, offset.unwrap_or(f64::NAN)),
         };
         self.energy.push(energy);
         self.energy_offset.push(offset);
-        self.has_energy.push(row.energy.is_some());
+        self.has_energy.push(label.is_some());
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! From labels in eV and eV/Å to what a model learns, and back.
+//! From labels in eV, eV/Å or a target's own unit to what a model learns, and back.
 
 use std::path::Path;
 
@@ -9,20 +9,32 @@ use crate::linear_reference::LinearReference;
 use crate::manifest::Manifest;
 use crate::statistics::{ENERGY, SplitStatistics};
 
-/// `E_norm = (E − Σ_Z reference − mean) / std`, `F_norm = F / force_std`, in f64 and cast last.
+/// `y_norm = (y − Σ_Z reference − mean) / std`, `F_norm = F / force_std`, in f64 and cast last; `y` is the energy, eV, or a
+/// scalar target in its own unit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TargetTransform {
-    /// Linear reference of the energy; `None`: nothing is subtracted.
+    /// The label `y`: `energy` or a target's name.
+    #[serde(default = "energy", skip_serializing_if = "is_energy")]
+    pub label: String,
+    /// Linear reference of the label; `None`: nothing is subtracted.
     pub reference: Option<LinearReference>,
-    /// Mean after the reference, eV.
+    /// Mean after the reference, in the label's unit.
     pub mean: f64,
-    /// Scale of the energy, eV.
+    /// Scale of the label, in its unit.
     pub std: f64,
     /// Scale of force components, eV/Å.
     pub force_std: f64,
     /// Mean number of atoms of a structure: λ_F of eq. 1.
     pub average_atoms: f64,
+}
+
+fn energy() -> String {
+    ENERGY.to_owned()
+}
+
+fn is_energy(label: &str) -> bool {
+    label == ENERGY
 }
 
 /// Below this, in eV or eV/Å, a measured spread is no scale: few structures, or fitted away.
@@ -40,6 +52,7 @@ impl TargetTransform {
     pub fn measured(statistics: &SplitStatistics) -> Self {
         let energy = statistics.labels.get(ENERGY);
         Self {
+            label: ENERGY.to_owned(),
             reference: energy.map(|e| e.reference.clone()),
             mean: energy.map_or(0.0, |e| e.referenced.mean),
             std: scale(energy.map(|e| e.referenced.std)),
@@ -79,6 +92,7 @@ impl TargetTransform {
             (measured.mean, measured.std)
         };
         Ok(Self {
+            label: label.to_owned(),
             reference: referenced.then(|| measured.reference.clone()),
             mean,
             std: scale(Some(std)),
@@ -91,7 +105,7 @@ impl TargetTransform {
         Ok(Self::measured(&manifest.split(dir, split)?.statistics))
     }
 
-    /// The part of the energy that composition alone fixes, eV.
+    /// The part of the label that composition alone fixes, in its unit.
     pub fn offset(&self, atomic_numbers: &[u8]) -> Result<f64, ShardError> {
         let reference = self.reference.as_ref().map_or(Ok(0.0), |r| r.of(atomic_numbers))?;
         Ok(reference + self.mean)

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use shards::batch::HostBatch;
 use shards::targets::TargetTransform;
 use thiserror::Error;
@@ -11,15 +13,17 @@ use crate::config::{Config, RunKind};
 use crate::data::sequential;
 use crate::distributed::World;
 use crate::learner::predict;
-use crate::metrics::{ErrorSums, Errors, Metrics};
+use crate::metrics::{Errors, Metrics};
 use crate::network::Network;
 use crate::prediction::HostPrediction;
+use crate::scalar::ScalarSums;
 use crate::task::Task;
 
 /// Errors on the validation splits and the one number that checkpoints are chosen by.
 #[derive(Debug)]
 pub struct Judgement {
-    /// Lower is better: force MAE in eV/Å where forces are learnt in fine-tuning, energy MAE in eV otherwise; in
+    /// Lower is better: force MAE in eV/Å where forces are learnt in fine-tuning, energy MAE in eV otherwise, of a property
+    /// its MAE in the unit that errors are told in or the cross-entropy of classes; in
     /// pre-training the mean over tasks of λ-weighed errors in normalised units.
     pub metric: f64,
     /// Errors by task.
@@ -57,6 +61,26 @@ pub fn validate(
     Ok((count > 0.0).then(|| Judgement { metric: metrics.iter().sum::<f64>() / count, tasks: judged }))
 }
 
+/// The constant that energies of a task are short of: the mean error on its training split, normalised. Models that learn
+/// forces alone know energies up to a constant. `None` where no structure has an energy.
+pub fn energy_constant(
+    network: &Network,
+    config: &Config,
+    (tasks, index): (&[Task], usize),
+) -> anyhow::Result<Option<f64>> {
+    let (mut sum, mut count) = (0.0, 0_u64);
+    let split = tasks[index].record.split.clone();
+    let (task, whole, alone) = ((tasks, index), (split.as_str(), u64::MAX), World::alone());
+    errors_on(network, config, task, whole, &alone, |batch, prediction| {
+        for (g, _) in batch.has_energy.iter().enumerate().filter(|(_, has)| **has) {
+            sum += batch.energy[g] - prediction.energy[g];
+            count += 1;
+        }
+        Ok(())
+    })?;
+    Ok((count > 0).then(|| sum / count as f64))
+}
+
 /// Errors of a network on the first `limit` structures of a split, handing each batch's predictions to `each`.
 ///
 /// Ranks take the batches in turn. Sums are added up in the order of the batches, so that the number of ranks does not change
@@ -74,14 +98,19 @@ pub fn errors_on(
     let free_only = config.validation.free_atoms_only.unwrap_or(config.kind == RunKind::Pretrain);
     let limits: Vec<_> = config.tasks.iter().map(|t| t.data.energy_within.map(Positive::get)).collect();
     let nothing = Metrics::new(&transforms, free_only).telling_within(&limits);
-    let (mut own, mut seen) = (Vec::new(), 0);
+    let scalar = tasks[index].record.scalar.as_ref();
+    let (mut own, mut pairs, mut seen) = (Vec::new(), Vec::new(), 0);
     for (place, batch) in (0u32..).zip(sequential(config, &tasks[index], index, split)?) {
         let batch = batch?;
         if place % world.ranks() == world.rank() {
             let prediction = predict(network, &batch)?;
-            let mut metrics = nothing.clone();
-            metrics.observe(&batch, &prediction);
-            own.push((place, metrics.sums()[index]));
+            if scalar.is_some() {
+                pairs.push((place, ScalarSums::pairs(&batch, &prediction)));
+            } else {
+                let mut metrics = nothing.clone();
+                metrics.observe(&batch, &prediction);
+                own.push((place, metrics.sums()[index]));
+            }
             each(&batch, &prediction)?;
         }
         seen += batch.structures() as u64;
@@ -89,21 +118,34 @@ pub fn errors_on(
             break;
         }
     }
-    Ok(together(&own, nothing.sums()[index], world)?.mean())
+    if let Some(target) = scalar {
+        let mut sums = ScalarSums::new(target, transforms[index].std);
+        let all = in_order(&pairs, world)?;
+        all.into_values().flatten().for_each(|(output, label)| sums.add(output, label));
+        return Ok(Errors { structures: sums.count(), scalar: Some(sums.errors()), ..Errors::default() });
+    }
+    let mut sums = nothing.sums()[index];
+    in_order(&own, world)?.values().for_each(|batch| sums.add(batch));
+    Ok(sums.mean())
 }
 
-/// The sum over the batches of all ranks, begun with `sums`.
-fn together(own: &[(u32, ErrorSums)], mut sums: ErrorSums, world: &World) -> anyhow::Result<ErrorSums> {
-    let mut batches: BTreeMap<u32, ErrorSums> = BTreeMap::new();
+/// What the batches of all ranks gave, by their place.
+fn in_order<T: Serialize + DeserializeOwned>(
+    own: &[(u32, T)],
+    world: &World,
+) -> anyhow::Result<BTreeMap<u32, T>> {
+    let mut batches = BTreeMap::new();
     for part in world.gather(&serde_json::to_vec(own)?)? {
-        batches.extend(serde_json::from_slice::<Vec<(u32, ErrorSums)>>(&part)?);
+        batches.extend(serde_json::from_slice::<Vec<(u32, T)>>(&part)?);
     }
-    batches.values().for_each(|batch| sums.add(batch));
-    Ok(sums)
+    Ok(batches)
 }
 
 fn metric(kind: RunKind, task: &Task, errors: &Errors) -> f64 {
     let record = &task.record;
+    if let Some(scalar) = &errors.scalar {
+        return scalar.metric();
+    }
     let (energy, forces) = (errors.energy_mae.unwrap_or(0.0), errors.force_mae.unwrap_or(0.0));
     match kind {
         RunKind::Pretrain => {

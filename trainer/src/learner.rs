@@ -82,10 +82,14 @@ impl Learner {
             weight_decay: optimizer.weight_decay.get(),
         };
         let weights: Vec<TaskWeights> = tasks.iter().map(TaskWeights::of).collect();
+        let loss = Loss::new(rules.loss, &weights, parameters.values());
         let learner = Self {
             optimizer: AdamW::new(rule, &parameters),
             ema: optimizer.ema.map(|decay| Ema::new(decay.get(), &parameters)),
-            loss: Loss::new(rules.loss, &weights, parameters.values()),
+            loss: match tasks.iter().find_map(TaskRecord::class_weight) {
+                Some(weight) => loss.of_classes(weight),
+                None => loss,
+            },
             surgery: rules.loss.pcgrad.map(|tasks_are| Surgery::new(tasks_are, tasks.len(), &parameters)),
             loss_scale: (rules.precision == Precision::F16).then(LossScale::default),
             clip: optimizer.clip,

@@ -151,6 +151,7 @@ pub struct Loss {
     force_weights: Tensor,
     margins: Option<Margins>,
     tasks: i64,
+    class_weight: Option<f64>,
 }
 
 /// Margins of each task, normalised, `[t]`.
@@ -175,7 +176,15 @@ impl Loss {
             margins: has_margins
                 .then(|| Margins { energy: place(|t| t.energy_margin), forces: place(|t| t.force_margin) }),
             tasks: tasks.len() as i64,
+            class_weight: None,
         }
+    }
+
+    /// The same for labels that are classes, 0 or 1, and predictions that are logits: cross-entropies in place of errors,
+    /// those of class 1 times `weight`.
+    #[must_use]
+    pub fn of_classes(self, weight: f64) -> Self {
+        Self { class_weight: Some(weight), ..self }
     }
 
     /// What this batch adds to the counts of its step.
@@ -225,7 +234,12 @@ impl Loss {
     fn energy_errors(&self, prediction: &Prediction, batch: &Batch, task: &Tensor) -> (Tensor, Tensor) {
         let weight = self.energy_weights.index_select(0, task);
         let has = batch.labels.has_energy.shallow_clone();
-        let error = (&prediction.energy - &batch.labels.energy).abs();
+        let (output, label) = (&prediction.energy, &batch.labels.energy);
+        let error = match self.class_weight {
+            None => (output - label).abs(),
+            // −w·y·ln σ(x) − (1 − y)·ln(1 − σ(x))
+            Some(w) => label * w * (-output).softplus() + (1.0 - label) * output.softplus(),
+        };
         let mut cost = weight * &has;
         if let Some(margins) = &self.margins {
             let matters = error.ge_tensor(&margins.energy.index_select(0, task));

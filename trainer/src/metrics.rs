@@ -5,6 +5,7 @@ use shards::batch::HostBatch;
 use shards::targets::TargetTransform;
 
 use crate::prediction::HostPrediction;
+use crate::scalar::ScalarErrors;
 
 /// Sums of errors over any number of batches of one task. Parts can be added up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -41,9 +42,9 @@ mod bits {
 }
 
 /// Mean errors of one task. Absent where nothing was labelled.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Errors {
-    /// Structures with an energy.
+    /// Structures with an energy or the property.
     pub structures: u64,
     /// Mean |error| of the total energy, eV.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,6 +66,9 @@ pub struct Errors {
     /// What `force_mae` would be for a model that always predicts zero, eV/Å.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub force_mae_of_zero: Option<f64>,
+    /// Of the property that is learnt in place of energies and forces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scalar: Option<ScalarErrors>,
 }
 
 /// Errors of several tasks.
@@ -188,6 +192,7 @@ impl ErrorSums {
             force_mae: mean(self.force, self.components),
             force_cosine: mean(self.cosine, self.atoms),
             force_mae_of_zero: mean(self.zero_force, self.components),
+            scalar: None,
         }
     }
 }

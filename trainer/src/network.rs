@@ -7,11 +7,14 @@ use shards::batch::HostBatch;
 use tch::{Device, Tensor, nn, no_grad};
 
 use crate::batch::Batch;
+use crate::checkpoint::TaskRecord;
 use crate::config::model::ModelSection;
 use crate::config::sections::Precision;
 use crate::config::{ForceMode, RunKind};
 use crate::gemnet::{Backbone, GemNetConfig, ScaleFactor, fit_scale_factors, gradient_divisors};
-use crate::heads::{AtomEmbedding, EnergyHead, ForceHead, PretrainHeads, gradient_forces};
+use crate::heads::{
+    AtomEmbedding, EnergyHead, ForceHead, Pooling, PretrainHeads, ScalarHead, gradient_forces,
+};
 use crate::parameters::ParameterError;
 use crate::prediction::Prediction;
 
@@ -22,6 +25,8 @@ pub enum HeadLayout {
     Joint(usize),
     /// One energy head, forces as told.
     Single(ForceMode),
+    /// One property of a structure, pooled so.
+    Scalar(Pooling),
 }
 
 impl HeadLayout {
@@ -30,6 +35,15 @@ impl HeadLayout {
         match kind {
             RunKind::Pretrain => Self::Joint(tasks.len()),
             RunKind::Finetune => Self::Single(tasks.first().copied().unwrap_or_default()),
+        }
+    }
+
+    /// The heads of a model that was trained on these tasks.
+    pub fn of_records(kind: RunKind, tasks: &[TaskRecord]) -> Self {
+        let scalar = tasks.first().and_then(|task| task.scalar.as_ref());
+        match scalar.filter(|_| kind == RunKind::Finetune) {
+            Some(scalar) => Self::Scalar(scalar.pooling),
+            None => Self::of(kind, &tasks.iter().map(|task| task.forces).collect::<Vec<_>>()),
         }
     }
 
@@ -44,6 +58,8 @@ enum Heads {
     Energy(EnergyHead),
     Direct(EnergyHead, ForceHead),
     Gradient(EnergyHead),
+    /// With the weights of the elements by atomic number, where the pooling needs them.
+    Scalar(ScalarHead, Option<Tensor>),
 }
 
 /// Embedding, backbone and heads with their tensors.
@@ -72,7 +88,7 @@ impl Network {
         let root = store.root();
         let embedding = match layout {
             HeadLayout::Joint(_) => &root / "embedding" / "atom_embedding",
-            HeadLayout::Single(_) => &root / "embedding",
+            HeadLayout::Single(_) | HeadLayout::Scalar(_) => &root / "embedding",
         };
         let embedding = AtomEmbedding::new(&embedding, &config);
         let backbone = Backbone::new(&(&root / "backbone"), &config)
@@ -85,6 +101,11 @@ impl Network {
             HeadLayout::Single(ForceMode::Gradient) => Heads::Gradient(energy()),
             HeadLayout::Single(ForceMode::Direct) => {
                 Heads::Direct(energy(), ForceHead::new(&(&root / "out_forces"), &config))
+            }
+            HeadLayout::Scalar(pooling) => {
+                let weighs = pooling == Pooling::SquaredRadius;
+                let weights = weighs.then(|| Tensor::from_slice(&shards::element::WEIGHTS).to_device(device));
+                Heads::Scalar(ScalarHead::new(&(&root / "out_scalar"), &config, pooling), weights)
             }
         };
         Self { store, config, embedding, backbone, heads }
@@ -133,6 +154,10 @@ impl Network {
             Heads::Energy(energy) | Heads::Gradient(energy) => {
                 Prediction { energy: energy.forward(&embeddings, batch), forces: None }
             }
+            Heads::Scalar(head, weights) => {
+                let masses = weights.as_ref().map(|weights| weights.index_select(0, &batch.atomic_numbers));
+                Prediction { energy: head.forward(&embeddings, batch, masses.as_ref()), forces: None }
+            }
         }
     }
 
@@ -179,6 +204,24 @@ impl Network {
                 .map_err(|source| ParameterError::Torch { name, source })?;
         }
         Ok(())
+    }
+
+    /// Draws the atom embedding anew.
+    pub fn reset_embedding(&self, seed: u64) {
+        tch::manual_seed(seed as i64);
+        for (name, mut tensor) in self.store.variables() {
+            if name.starts_with("embedding.") {
+                let _ = no_grad(|| tensor.normal_(0.0, 1.0));
+            }
+        }
+    }
+
+    /// Keeps tensors as they are from now on; nothing is computed for them in backward passes. Returns how many.
+    pub fn freeze(&self, chosen: impl Fn(&str) -> bool) -> usize {
+        let of_backward = |name: &String, tensor: &Tensor| tensor.requires_grad() && chosen(name);
+        let frozen: Vec<_> = self.store.variables().into_iter().filter(|(n, t)| of_backward(n, t)).collect();
+        frozen.iter().for_each(|(_, tensor)| drop(tensor.set_requires_grad(false)));
+        frozen.len()
     }
 
     /// Copies every tensor by name; all must be there with their shapes.

@@ -5,16 +5,16 @@ use tch::{Kind, Tensor};
 /// Predictions in normalised units, each structure's by the heads of its own task.
 #[derive(Debug)]
 pub struct Prediction {
-    /// Energies, `[g]`.
+    /// Energies or the property that was learnt (a class's logit, where classes were), `[g]`.
     pub energy: Tensor,
-    /// Forces, `[n, 3]`, unless the model gives energies only.
+    /// Forces, `[n, 3]`, unless the model gives none.
     pub forces: Option<Tensor>,
 }
 
 /// Predictions in normalised units on the host.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HostPrediction {
-    /// Energies, `[g]`.
+    /// Energies or the property that was learnt, `[g]`.
     pub energy: Vec<f64>,
     /// Forces, flat `[3n]`.
     pub forces: Option<Vec<f64>>,

@@ -16,6 +16,7 @@ use shards::targets::TargetTransform;
 use thiserror::Error;
 
 use crate::prediction::HostPrediction;
+use crate::scalar::ScalarTarget;
 
 /// Why predictions cannot be written.
 #[derive(Debug, Error)]
@@ -39,41 +40,49 @@ pub enum PredictionFileError {
     },
 }
 
-/// Writes one row a structure; energies in eV, forces in eV/Å. The file appears when finished.
+/// Writes one row a structure; energies in eV, forces in eV/Å, or one property in its column's unit (of classes the
+/// probability of 1). The file appears when finished.
 #[derive(Debug)]
 pub struct PredictionWriter {
     path: PathBuf,
     temporary: PathBuf,
     schema: Arc<Schema>,
+    is_scalar: bool,
+    is_class: bool,
     writer: ArrowWriter<File>,
 }
 
-fn schema() -> Arc<Schema> {
+fn schema(scalar: Option<&ScalarTarget>) -> Arc<Schema> {
     let vectors = || DataType::List(Arc::new(Field::new_list_field(DataType::Float64, true)));
-    Arc::new(Schema::new(vec![
+    let label = scalar.map_or("energy", |target| &target.name);
+    let mut fields = vec![
         Field::new("dataset", DataType::Utf8, false),
         Field::new("id", DataType::Utf8, false),
         Field::new("row", DataType::UInt64, false),
         Field::new("natoms", DataType::UInt32, false),
-        Field::new("energy", DataType::Float64, true),
-        Field::new("predicted_energy", DataType::Float64, true),
-        Field::new("forces", vectors(), true),
-        Field::new("predicted_forces", vectors(), true),
-    ]))
+        Field::new(label, DataType::Float64, true),
+        Field::new(format!("predicted_{label}"), DataType::Float64, true),
+    ];
+    if scalar.is_none() {
+        fields.push(Field::new("forces", vectors(), true));
+        fields.push(Field::new("predicted_forces", vectors(), true));
+    }
+    Arc::new(Schema::new(fields))
 }
 
 impl PredictionWriter {
-    /// Begins a file.
-    pub fn create(path: &Path) -> Result<Self, PredictionFileError> {
+    /// Begins a file: of energies and forces, or of one property.
+    pub fn create(path: &Path, scalar: Option<&ScalarTarget>) -> Result<Self, PredictionFileError> {
         let temporary = path.with_extension("parquet.tmp");
         let file = File::create(&temporary)
             .map_err(|source| PredictionFileError::Io { path: temporary.clone(), source })?;
         let level = ZstdLevel::try_new(3).unwrap_or_default();
         let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level)).build();
-        let schema = schema();
+        let schema = schema(scalar);
         let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties))
             .map_err(|source| PredictionFileError::Parquet { path: path.to_path_buf(), source })?;
-        Ok(Self { path: path.to_path_buf(), temporary, schema, writer })
+        let (is_scalar, is_class) = (scalar.is_some(), scalar.is_some_and(ScalarTarget::is_class));
+        Ok(Self { path: path.to_path_buf(), temporary, schema, is_scalar, is_class, writer })
     }
 
     /// Adds the structures of a batch, all of the dataset `name`.
@@ -84,7 +93,10 @@ impl PredictionWriter {
         batch: &HostBatch,
         prediction: &HostPrediction,
     ) -> Result<(), PredictionFileError> {
-        let columns = columns(name, transform, batch, prediction);
+        let mut columns = columns(name, transform, batch, prediction, self.is_class);
+        if self.is_scalar {
+            columns.truncate(self.schema.fields().len());
+        }
         let written = RecordBatch::try_new(self.schema.clone(), columns)
             .map_err(Into::into)
             .and_then(|rows| self.writer.write(&rows));
@@ -101,7 +113,13 @@ impl PredictionWriter {
     }
 }
 
-fn columns(name: &str, t: &TargetTransform, batch: &HostBatch, prediction: &HostPrediction) -> Vec<ArrayRef> {
+fn columns(
+    name: &str,
+    t: &TargetTransform,
+    batch: &HostBatch,
+    prediction: &HostPrediction,
+    is_class: bool,
+) -> Vec<ArrayRef> {
     let (mut dataset, mut id) = (StringBuilder::new(), StringBuilder::new());
     let (mut row, mut natoms) = (UInt64Builder::new(), UInt32Builder::new());
     let (mut energy, mut predicted) = (Float64Builder::new(), Float64Builder::new());
@@ -117,7 +135,11 @@ fn columns(name: &str, t: &TargetTransform, batch: &HostBatch, prediction: &Host
         // Where an element has no reference there is no total energy to speak of.
         let total = |e: f64| Some(batch.energy_offset[g] + t.std * e).filter(|e| e.is_finite());
         energy.append_option(batch.has_energy[g].then(|| total(batch.energy[g])).flatten());
-        predicted.append_option(total(prediction.energy[g]));
+        let output = prediction.energy[g];
+        predicted.append_option(match is_class {
+            true => Some(1.0 / (1.0 + (-output).exp())),
+            false => total(output),
+        });
         let known = batch.has_forces[g].then_some(&batch.forces);
         for (list, values) in [(&mut forces, known), (&mut predicted_forces, prediction.forces.as_ref())] {
             match values {

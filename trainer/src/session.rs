@@ -317,7 +317,8 @@ impl<'a> Session<'a> {
             }
             Schedule::Pretrain(_) => false,
         };
-        [(tired, Ending::Patience), (slow, Ending::MinLr), (late, Ending::Minutes)]
+        let steps = stop.max_steps.is_some_and(|m| self.learner.position().step >= m.get());
+        [(steps, Ending::MaxSteps), (tired, Ending::Patience), (slow, Ending::MinLr), (late, Ending::Minutes)]
             .into_iter()
             .find_map(|(yes, ending)| yes.then_some(ending))
     }

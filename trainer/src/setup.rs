@@ -1,5 +1,6 @@
 //! From a configuration to a learner: fresh weights, weights of a pre-trained model, or where a run was left.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::Context;
@@ -10,7 +11,7 @@ use tch::Device;
 
 use crate::checkpoint::{self, CheckpointError, Info, State, TaskRecord};
 use crate::config::model::ScaleFactors;
-use crate::config::{Config, ForceMode, StepConfig, differences};
+use crate::config::{Config, ConfigError, ForceMode, StepConfig, differences};
 use crate::data::stream_config;
 use crate::distributed::Place;
 use crate::learner::{Learner, Rules};
@@ -57,7 +58,10 @@ pub fn device(config: &Config, place: Option<&Place>) -> anyhow::Result<Device> 
 /// An empty network for the tasks of a configuration.
 pub fn network(config: &Config, device: Device) -> Network {
     let modes: Vec<ForceMode> = config.tasks.iter().map(|t| t.forces).collect();
-    let heads = HeadLayout::of(config.kind, &modes);
+    let heads = match config.tasks.first().and_then(|task| task.scalar.as_ref()) {
+        Some(scalar) => HeadLayout::Scalar(scalar.pooling),
+        None => HeadLayout::of(config.kind, &modes),
+    };
     Network::new(&config.model, heads, config.run.seed, config.run.precision, device)
 }
 
@@ -87,6 +91,7 @@ pub fn learner(
         }
         Start::Resume(_) => {}
     }
+    notes.0.extend(transfer(config, &network, start)?);
     let records: Vec<TaskRecord> = tasks.iter().map(|t| t.record.clone()).collect();
     let schedule = plan.schedule(config);
     let rules = Rules {
@@ -102,6 +107,30 @@ pub fn learner(
         notes.0.push(format!("resumed at step {}", learner.position().step));
     }
     Ok((learner, memory, notes))
+}
+
+/// Applies `[transfer]`.
+fn transfer(config: &Config, network: &Network, start: Start) -> Result<Vec<String>, ConfigError> {
+    let (rule, mut notes) = (&config.transfer, Vec::new());
+    if rule.reset_embedding && matches!(start, Start::Pretrained(_)) {
+        network.reset_embedding(config.run.seed);
+        notes.push("the atom embedding begins anew".to_owned());
+    }
+    let names: BTreeSet<String> = network.store().variables().into_keys().collect();
+    if let Some(pattern) = rule.idle(names.iter()) {
+        let example = names.iter().find(|name| name.ends_with(".weight")).cloned().unwrap_or_default();
+        return Err(ConfigError::Conflict {
+            file: config.run.dir.clone(),
+            key: "transfer.freeze".to_owned(),
+            expected: format!("names of tensors or their beginnings up to a dot, such as {example}"),
+            found: format!("\"{pattern}\", which none matches"),
+        });
+    }
+    if !rule.freeze.is_empty() {
+        let frozen = network.freeze(|name| rule.freezes(name));
+        notes.push(format!("{frozen} tensors frozen"));
+    }
+    Ok(notes)
 }
 
 /// Puts a learner where its run was left, or says what has changed since.

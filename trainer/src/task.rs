@@ -5,11 +5,34 @@ use std::path::PathBuf;
 use shards::graph::GraphSpec;
 use shards::targets::TargetTransform;
 use shards::{Dataset, Manifest, ShardError};
+use thiserror::Error;
 
 use crate::checkpoint::{Margins, TaskRecord};
 use crate::config::number::Positive;
 use crate::config::sections::DatasetSection;
-use crate::config::{Config, ForceMode, TaskConfig};
+use crate::config::{Config, ForceMode, ScalarConfig, TaskConfig};
+use crate::scalar::{self, ScalarLoss, ScalarTarget};
+
+/// Why a task cannot be set up.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum TaskError {
+    /// Its dataset.
+    #[error(transparent)]
+    Dataset(#[from] ShardError),
+    /// Its target is not what the configuration takes it for.
+    #[error("{}: target `{target}`: expected {expected}, found {found}", dir.display())]
+    Target {
+        /// The dataset.
+        dir: PathBuf,
+        /// The column.
+        target: String,
+        /// What the configuration asks for.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+}
 
 /// One dataset of a run with everything that follows from its manifest.
 #[derive(Debug, Clone)]
@@ -28,7 +51,7 @@ pub struct Task {
 
 impl Task {
     /// Opens the dataset of a task.
-    pub fn open(config: &TaskConfig) -> Result<Self, ShardError> {
+    pub fn open(config: &TaskConfig) -> Result<Self, TaskError> {
         let data = &config.data;
         let dataset = Dataset::open(&data.path)?;
         let manifest = dataset.manifest();
@@ -37,7 +60,13 @@ impl Task {
             Some(val) => manifest.split(&data.path, val)?.rows,
             None => 0,
         };
-        let transform = transform(config, manifest)?;
+        let (transform, scalar) = match &config.scalar {
+            Some(scalar) => {
+                let (transform, target) = scalar_target(data, scalar, manifest)?;
+                (transform, Some(target))
+            }
+            None => (transform(config, manifest)?, None),
+        };
         let force_weight = match (config.forces, config.force_weight) {
             (ForceMode::None, _) => 0.0,
             (_, Some(weight)) => weight,
@@ -47,6 +76,7 @@ impl Task {
             name: data.name.clone(),
             forces: config.forces,
             transform,
+            scalar,
             energy_weight: config.energy_weight,
             force_weight,
             margins: Margins {
@@ -61,7 +91,7 @@ impl Task {
     }
 
     /// Opens the datasets of all tasks of a run.
-    pub fn open_all(config: &Config) -> Result<Vec<Self>, ShardError> {
+    pub fn open_all(config: &Config) -> Result<Vec<Self>, TaskError> {
         config.cache.install();
         config.tasks.iter().map(Self::open).collect()
     }
@@ -93,6 +123,50 @@ fn transform(config: &TaskConfig, manifest: &Manifest) -> Result<TargetTransform
         }
     }
     Ok(transform)
+}
+
+/// How a property becomes a target, and what is told of it.
+///
+/// The linear reference is subtracted where the layout says so (sums over atoms), unless the configuration decides.
+/// Classes are learnt as they are.
+fn scalar_target(
+    data: &DatasetSection,
+    scalar: &ScalarConfig,
+    manifest: &Manifest,
+) -> Result<(TargetTransform, ScalarTarget), TaskError> {
+    let refused = |expected: String, found: String| TaskError::Target {
+        dir: data.path.clone(),
+        target: scalar.target.clone(),
+        expected,
+        found,
+    };
+    let measured_on = data.statistics.as_ref().unwrap_or(&data.train);
+    let mut transform = TargetTransform::of_label(manifest, &data.path, measured_on, &scalar.target)?;
+    let measured = manifest.split(&data.path, measured_on)?.statistics.labels.get(&scalar.target);
+    if let (Some(measured), Some(referenced)) = (measured, data.reference) {
+        transform.reference = referenced.then(|| measured.reference.clone());
+        (transform.mean, transform.std) = match referenced {
+            true => (measured.referenced.mean, measured.referenced.std),
+            false => (measured.mean, measured.std),
+        };
+    }
+    if matches!(scalar.loss, ScalarLoss::CrossEntropy(_)) {
+        if let Some(measured) = measured.filter(|m| m.min < 0.0 || m.max > 1.0) {
+            let found = format!("values from {} to {}", measured.min, measured.max);
+            return Err(refused("0 and 1, which heads.loss = cross-entropy learns".to_owned(), found));
+        }
+        (transform.reference, transform.mean, transform.std) = (None, 0.0, 1.0);
+    }
+    transform.mean = scalar.mean.unwrap_or(transform.mean);
+    transform.std = scalar.std.unwrap_or(transform.std);
+    let column = manifest.layout.targets.iter().find(|t| t.name == scalar.target);
+    let unit = column.map_or("eV", |column| column.unit.as_str());
+    let told = scalar.unit.as_deref().unwrap_or(unit);
+    let factor = scalar::factor(unit, told)
+        .ok_or_else(|| refused(format!("heads.unit = \"{unit}\" or \"m{unit}\""), format!("\"{told}\"")))?;
+    let (pooling, loss) = (scalar.pooling, scalar.loss);
+    let target = ScalarTarget { name: scalar.target.clone(), unit: told.to_owned(), factor, pooling, loss };
+    Ok((transform, target))
 }
 
 /// The graphs of a task: the manifest's, unless the configuration names a cutoff or neighbours of its own.

@@ -3,10 +3,14 @@
 
 use std::path::{Path, PathBuf};
 
+use shards::stream::EpochPlan;
+use trainer::clip::Clip;
 use trainer::config::ablation::{AblationConfig, ScaleConfig};
+use trainer::config::model::ScaleFactors;
 use trainer::config::sections::{Reduction, SurgeryTasks};
 use trainer::config::{Config, RunKind, ScheduleConfig, Source, StepConfig};
-use trainer::plan::group_of;
+use trainer::plan::{RunPlan, group_of};
+use trainer::schedule::{Position, Schedule};
 
 fn root() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../configs"))
@@ -24,7 +28,43 @@ fn files_below(dir: &Path, found: &mut Vec<PathBuf>) {
 }
 
 fn read(name: &str) -> Config {
-    Config::read(&root().join(name), &[]).unwrap_or_else(|e| panic!("{e:#}"))
+    read_with(name, &[])
+}
+
+fn read_with(name: &str, set: &[&str]) -> Config {
+    let set: Vec<String> = set.iter().map(|&set| set.to_owned()).collect();
+    Config::read(&root().join(name), &set).unwrap_or_else(|e| panic!("{name} {set:?}: {e:#}"))
+}
+
+/// The names in a table of alternatives of a template.
+fn alternatives(file: &Path, table: &str) -> Vec<String> {
+    let text: toml::Table = toml::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    text.get(table).and_then(toml::Value::as_table).map_or(Vec::new(), |t| t.keys().cloned().collect())
+}
+
+/// Every choice that a file offers: one without any in a plain file.
+fn choices(file: &Path) -> Vec<Vec<String>> {
+    let tasks = alternatives(file, "tasks");
+    if tasks.is_empty() {
+        return vec![Vec::new()];
+    }
+    let named = |key: &str, names: Vec<String>| -> Vec<Vec<String>> {
+        let mut all: Vec<Vec<String>> = names.iter().map(|name| vec![format!("{key}={name:?}")]).collect();
+        all.extend(names.is_empty().then(Vec::new));
+        all
+    };
+    let mut variants: Vec<Vec<String>> =
+        alternatives(file, "variants").iter().map(|name| vec![format!("variant=[{name:?}]")]).collect();
+    variants.push(Vec::new());
+    let mut found = Vec::new();
+    for task in named("task", tasks) {
+        for size in named("size", alternatives(file, "sizes")) {
+            for variant in &variants {
+                found.push([task.clone(), size.clone(), variant.clone()].concat());
+            }
+        }
+    }
+    found
 }
 
 #[test]
@@ -46,13 +86,136 @@ fn every_configuration_is_understood_and_comes_back_from_its_resolved_form() {
         if ["ablation", "scale"].contains(&kind["kind"].as_str().unwrap()) {
             continue;
         }
-        let config = Config::read(&file, &[]).unwrap_or_else(|e| panic!("{e:#}"));
-        let problem = config.model.gemnet(true).problem();
-        assert!(problem.is_none(), "{}: {problem:?}", file.display());
-        // What a run directory keeps means the same as what the user wrote.
-        let resolved = Source::from_text(&file, config.text.clone(), &[]).unwrap();
-        assert_eq!(Config::from_source(&resolved).unwrap(), config, "{}", file.display());
+        for choice in choices(&file) {
+            let config = Config::read(&file, &choice).unwrap_or_else(|e| panic!("{choice:?}: {e:#}"));
+            let problem = config.model.gemnet(true).problem();
+            assert!(problem.is_none(), "{}: {problem:?}", file.display());
+            // What a run directory keeps means the same as what the user wrote.
+            let resolved = Source::from_text(&file, config.text.clone(), &[]).unwrap();
+            assert_eq!(Config::from_source(&resolved).unwrap(), config, "{} {choice:?}", file.display());
+            assert!(!config.text.contains("{task}") && !config.text.contains("{fold}"), "{}", config.text);
+        }
     }
+}
+
+/// The 40 tasks of the paper, each in two sizes, and the folds of MatBench.
+#[test]
+fn there_is_a_configuration_for_each_of_the_forty_tasks() {
+    let files = [("qm9", 12), ("rmd17", 10), ("md22", 7), ("spice", 2), ("matbench", 8), ("qmof", 1)];
+    let (mut count, mut dirs) = (0, std::collections::BTreeSet::new());
+    for (name, expected) in files {
+        let name = format!("finetune/{name}.toml");
+        let tasks = alternatives(&root().join(&name), "tasks");
+        // The classification task is beyond the forty.
+        let tasks: Vec<&String> = tasks.iter().filter(|task| *task != "mp_is_metal").collect();
+        assert_eq!(tasks.len(), expected, "{name}");
+        for task in tasks {
+            count += 1;
+            for size in ["small", "large"] {
+                let config = read_with(&name, &[&format!("task={task:?}"), &format!("size={size}")]);
+                published_optimisation(&config, size == "large", name.contains("rmd17"));
+                assert!(dirs.insert(config.run.dir), "{name} {task} {size}: a directory twice");
+            }
+        }
+    }
+    assert_eq!(count, 40);
+    for fold in 0..5 {
+        let config = read_with("finetune/matbench.toml", &["task=phonons", &format!("fold={fold}")]);
+        let data = &config.tasks[0].data;
+        assert_eq!(data.train, format!("fold{fold}_train"));
+        assert_eq!(data.val, Some(format!("fold{fold}_val")));
+        assert_eq!(data.test, Some(format!("fold{fold}_test")));
+        assert!(dirs.contains(&config.run.dir) == (fold == 0));
+    }
+}
+
+/// Table 18 and App. D.2.
+fn published_optimisation(config: &Config, large: bool, rmd17: bool) {
+    let ScheduleConfig::Finetune(schedule, stop) = &config.schedule else { panic!("not fine-tuning") };
+    let optimizer = &config.optimizer;
+    assert_eq!((optimizer.lr.get(), optimizer.weight_decay.get()), (8e-5, 0.1));
+    assert_eq!((optimizer.betas.0.get(), optimizer.betas.1.get()), (0.9, 0.95));
+    assert_eq!((optimizer.clip, optimizer.ema.unwrap().get()), (Clip::Value(1.0), 0.99));
+    assert_eq!((schedule.warmup_epochs, schedule.warmup_factor.get(), schedule.cosine_epochs), (5, 0.1, 32));
+    assert_eq!(schedule.final_factor.get(), if large && rmd17 { 0.01 } else { 0.1 });
+    let plateau = schedule.plateau.as_ref().unwrap();
+    assert_eq!((plateau.patience, plateau.factor), (5, 0.1));
+    let blocks: Vec<f64> = schedule.layers.blocks.iter().map(|b| b.get()).collect();
+    assert_eq!(schedule.layers.embedding.get(), 0.3);
+    match large {
+        false => assert_eq!(blocks, [0.35, 0.4, 0.55, 0.625]),
+        true => assert_eq!(blocks, [0.55, 0.4, 0.3, 0.4, 0.55, 0.625]),
+    }
+    let (epochs, patience) = if rmd17 { (100_000, 1000) } else { (500, 50) };
+    assert_eq!((stop.epochs.get(), stop.patience.unwrap().get()), (epochs, patience));
+    assert_eq!((stop.min_lr.unwrap().get(), stop.minutes.unwrap().get()), (1e-8, 7.0 * 24.0 * 60.0));
+}
+
+/// The rates of every layer of both sizes in every phase, worked out by hand from App. B.3's words and Table 18's numbers.
+#[test]
+fn layers_follow_their_own_rates_to_a_common_end() {
+    let plan = RunPlan {
+        epoch: EpochPlan { rows: vec![40], expanded: vec![40], structures: 40, micro_batches: 10 },
+        steps_per_epoch: 10,
+        total_samples: 40 * 100,
+        epochs: 100,
+        batch: 4,
+    };
+    let close = |got: f64, want: f64, what: &str| {
+        assert!((got - want).abs() <= 1e-12 * want, "{what}: got {got:e}, want {want:e}");
+    };
+    let tables: [(&str, &[f64]); 2] = [
+        ("size=small", &[0.3, 0.35, 0.4, 0.55, 0.625, 1.0]),
+        ("size=large", &[0.3, 0.55, 0.4, 0.3, 0.4, 0.55, 0.625, 1.0]),
+    ];
+    for (size, factors) in tables {
+        let config = read_with("finetune/qm9.toml", &["task=U_0", size]);
+        let mut schedule = plan.schedule(&config);
+        let at = |schedule: &Schedule, step: u64| schedule.lrs(Position { step, samples: step * 4 });
+        for (layer, factor) in factors.iter().enumerate() {
+            let what = |phase: &str| format!("{size}, layer {layer}, {phase}");
+            let peak = 8e-5 * factor;
+            close(at(&schedule, 0)[layer], 0.1 * peak, &what("first step"));
+            // Half-way between 0.1 and 1 of the peak lies at half of the 49 intervals of 50 warm-up steps.
+            let tenth = peak * (0.1 + 0.9 * 10.0 / 49.0);
+            close(at(&schedule, 10)[layer], tenth, &what("warm-up"));
+            close(at(&schedule, 49)[layer], peak, &what("end of the warm-up"));
+            close(at(&schedule, 50)[layer], peak, &what("start of the cosine"));
+            // The cosine ends at epoch 32: 270 steps of it, half of them done at step 185, a third at 140.
+            close(at(&schedule, 185)[layer], (peak + 8e-6) / 2.0, &what("middle of the cosine"));
+            close(at(&schedule, 140)[layer], 8e-6 + (peak - 8e-6) * 0.75, &what("third of the cosine"));
+            close(at(&schedule, 320)[layer], 8e-6, &what("end of the cosine"));
+        }
+        // Six validations without a better one exceed a patience of five: a tenth, for all layers alike.
+        for validation in 0..7 {
+            assert!(at(&schedule, 330).iter().all(|lr| (lr - 8e-6).abs() < 1e-18), "validation {validation}");
+            schedule.validated(330 + validation, 1.0);
+        }
+        for lr in at(&schedule, 400) {
+            close(lr, 8e-7, "after the plateau");
+        }
+    }
+}
+
+/// Table 13: each phase can be left out.
+#[test]
+fn phases_can_be_left_out() {
+    let rates = |set: &[&str]| {
+        let config = read_with("finetune/rmd17.toml", &[&["task=aspirin"], set].concat());
+        let ScheduleConfig::Finetune(schedule, _) = config.schedule else { panic!("not fine-tuning") };
+        schedule
+    };
+    assert!(rates(&["variant=[\"no-layers\"]"]).layers.blocks.is_empty());
+    assert_eq!(rates(&["variant=[\"no-plateau\"]"]).plateau.unwrap().patience, 1_000_000);
+    let released = rates(&["variant=[\"released\"]"]).plateau.unwrap();
+    assert_eq!((released.patience, released.factor), (25, 0.8));
+    let scratch = read_with("finetune/qm9.toml", &["task=mu", "variant=[\"scratch\"]"]);
+    assert_eq!(scratch.optimizer.weight_decay.get(), 0.01);
+    assert_eq!(scratch.model.scale_factors, ScaleFactors::Fit(16));
+    let ScheduleConfig::Finetune(schedule, _) = &scratch.schedule else { panic!("not fine-tuning") };
+    assert_eq!((schedule.warmup_epochs, schedule.cosine_epochs), (0, 0));
+    let plateau = schedule.plateau.as_ref().unwrap();
+    assert_eq!((plateau.patience, plateau.factor), (3, 0.8));
 }
 
 #[test]
@@ -71,7 +234,7 @@ fn the_published_runs_have_the_published_settings() {
 
 #[test]
 fn layers_have_their_own_learning_rates() {
-    let config = read("finetune/rmd17-ethanol.toml");
+    let config = read_with("finetune/rmd17.toml", &["task=ethanol"]);
     let groups = [
         ("embedding.weight", 0),
         ("backbone.int_blocks.0.dense_ca.linear.weight", 1),
@@ -89,8 +252,8 @@ fn layers_have_their_own_learning_rates() {
 #[test]
 fn settings_that_contradict_each_other_are_refused_by_name() {
     let refused = |set: &str| {
-        let set = set.to_owned();
-        Config::read(&root().join("finetune/rmd17-ethanol.toml"), &[set]).unwrap_err().to_string()
+        let set = ["task=ethanol".to_owned(), set.to_owned()];
+        Config::read(&root().join("finetune/rmd17.toml"), &set).unwrap_err().to_string()
     };
     assert!(
         refused("schedule.cosine_epochs=3")
@@ -108,8 +271,9 @@ fn settings_that_contradict_each_other_are_refused_by_name() {
         refused("model.preset=jmp-m")
             .contains("unknown variant `jmp-m`, expected one of `jmp-s`, `jmp-l`, `tiny`")
     );
-    let file = root().join("finetune/rmd17-ethanol.toml");
-    let message = Config::read_kind(&file, &[], RunKind::Pretrain).unwrap_err().to_string();
+    let file = root().join("finetune/rmd17.toml");
+    let message =
+        Config::read_kind(&file, &["task=ethanol".to_owned()], RunKind::Pretrain).unwrap_err().to_string();
     assert!(message.contains("needs kind = \"pretrain\""), "{message}");
 }
 

@@ -132,6 +132,7 @@ impl Golden {
             given: None,
         };
         TargetTransform {
+            label: "energy".into(),
             reference: Some(reference),
             mean: self.get("energy_mean")[task],
             std: self.get("energy_std")[task],
@@ -270,6 +271,7 @@ fn learner(golden: &Golden) -> Learner {
         name: TASKS[task].to_owned(),
         forces: ForceMode::Direct,
         transform: golden.transform(task),
+        scalar: None,
         energy_weight: golden.get("lambda_E")[task],
         force_weight: golden.get("lambda_F")[task],
         margins: Margins::default(),

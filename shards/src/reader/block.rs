@@ -28,7 +28,7 @@ pub struct Block {
     pub(super) energy: Option<Float64Array>,
     pub(super) forces: Option<FloatList>,
     pub(super) stress: Option<FixedSizeListArray>,
-    pub(super) targets: Vec<Float64Array>,
+    pub(super) targets: Vec<(String, Float64Array)>,
     pub(super) counts: Option<Counts>,
     pub(super) neighbors: Option<Neighbors>,
 }
@@ -52,7 +52,10 @@ impl Block {
             energy: take.scalar(schema::ENERGY)?,
             forces: take.floats(schema::FORCES)?,
             stress: take.optional(schema::STRESS, |a| a.as_fixed_size_list_opt().cloned())?,
-            targets: targets.iter().filter_map(|t| take.scalar(t).transpose()).collect::<Result<_, _>>()?,
+            targets: targets
+                .iter()
+                .filter_map(|name| Some(take.scalar(name).transpose()?.map(|column| (name.clone(), column))))
+                .collect::<Result<_, _>>()?,
             counts: take.counts()?,
             neighbors: take.neighbors()?,
         };

@@ -112,12 +112,21 @@ impl<'a> RowView<'a> {
     /// Energy and then the scalar targets.
     pub fn labels(&self) -> impl Iterator<Item = Option<f64>> + 'a {
         let (block, index) = (self.block, self.index);
-        std::iter::once(self.energy).chain(block.targets.iter().map(move |t| scalar(Some(t), index)))
+        std::iter::once(self.energy).chain(block.targets.iter().map(move |(_, t)| scalar(Some(t), index)))
     }
 
     /// A scalar target by its place in the layout.
     pub fn target(&self, place: usize) -> Option<f64> {
-        scalar(self.block.targets.get(place), self.index)
+        scalar(self.block.targets.get(place).map(|(_, column)| column), self.index)
+    }
+
+    /// The energy or a scalar target by its name; `None` also where the dataset has no such label.
+    pub fn label(&self, name: &str) -> Option<f64> {
+        if name == crate::statistics::ENERGY {
+            return self.energy;
+        }
+        let found = self.block.targets.iter().find(|(target, _)| target == name);
+        scalar(found.map(|(_, column)| column), self.index)
     }
 
     /// Cell vectors as rows, Å.

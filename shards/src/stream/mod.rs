@@ -221,7 +221,7 @@ fn order(
 fn check_references(dataset: &Dataset, entry: &StreamDataset) -> Result<(), ShardError> {
     let statistics = &dataset.manifest().split(&entry.dir, &entry.split)?.statistics;
     let Some(reference) = &entry.transform.reference else { return Ok(()) };
-    if !statistics.labels.contains_key(crate::statistics::ENERGY) {
+    if !statistics.labels.contains_key(&entry.transform.label) {
         return Ok(());
     }
     let absent = statistics.elements.keys().filter(|z| !reference.coefficients.contains_key(z));

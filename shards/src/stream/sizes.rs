@@ -25,7 +25,7 @@ pub(crate) struct RowSize {
     pub(crate) quadruplets: u64,
     /// Atoms not held in place; `atoms` where no one asks for them.
     pub(crate) free: u32,
-    /// Whether there is an energy.
+    /// Whether there is the label that is learnt, the energy or a scalar target.
     pub(crate) energy: bool,
     /// Whether there are forces.
     pub(crate) forces: bool,
@@ -91,7 +91,7 @@ struct Facts {
 }
 
 impl Facts {
-    fn of(statistics: &SplitStatistics) -> Self {
+    fn of(statistics: &SplitStatistics, label: &str) -> Self {
         let all = |count: u64| match count {
             0 => Some(false),
             n if n == statistics.structures => Some(true),
@@ -99,7 +99,7 @@ impl Facts {
         };
         Self {
             atoms: (statistics.atoms_min == statistics.atoms_max).then_some(statistics.atoms_min),
-            energy: all(statistics.labels.get(ENERGY).map_or(0, |label| label.count)),
+            energy: all(statistics.labels.get(label).map_or(0, |label| label.count)),
             forces: all(statistics.forces.as_ref().map_or(0, |forces| forces.structures)),
         }
     }
@@ -131,7 +131,7 @@ impl FileSizes {
     ) -> Result<Self, ShardError> {
         let facts = |d: &OpenDataset| {
             let record = d.dataset.manifest().split(d.dataset.dir(), &d.entry.split)?;
-            Ok(Facts::of(&record.statistics))
+            Ok(Facts::of(&record.statistics, &d.entry.transform.label))
         };
         let facts = datasets.iter().map(facts).collect::<Result<_, ShardError>>()?;
         Ok(Self { datasets, splits, facts, wanted })
@@ -180,6 +180,7 @@ impl SizeSource for FileSizes {
         };
         let mut sizes = none();
         let Some(columns) = self.columns(dataset) else { return Ok(Arc::new(sizes)) };
+        let label = &self.datasets[dataset].entry.transform.label;
         let opened = &self.datasets[dataset].dataset;
         let block = opened.read_columns(&opened.row_groups()[group as usize], columns)?;
         let rows = 0..block.rows();
@@ -187,7 +188,7 @@ impl SizeSource for FileSizes {
             sizes.atoms = Values::Each(rows.clone().map(|row| block.natoms(row)).collect());
         }
         if facts.energy.is_none() {
-            sizes.energy = Values::Each(rows.clone().map(|row| block.row(row).energy.is_some()).collect());
+            sizes.energy = Values::Each(rows.clone().map(|row| block.row(row).label(label).is_some()).collect());
         }
         if facts.forces.is_none() {
             sizes.forces = Values::Each(rows.clone().map(|row| block.row(row).forces.is_some()).collect());

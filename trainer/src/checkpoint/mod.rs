@@ -25,6 +25,7 @@ pub use store::{Best, Store, locate, read_info, write};
 use crate::config::model::ModelSection;
 use crate::config::{ForceMode, RunKind};
 use crate::loss_scale::LossScale;
+use crate::scalar::{ScalarLoss, ScalarTarget};
 use crate::schedule::{Position, Schedule};
 
 /// Version of the checkpoint format.
@@ -92,6 +93,9 @@ pub struct TaskRecord {
     pub forces: ForceMode,
     /// From labels to targets and back.
     pub transform: TargetTransform,
+    /// The property that is predicted instead of energies and forces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scalar: Option<ScalarTarget>,
     /// λ_E.
     pub energy_weight: f64,
     /// λ_F.
@@ -121,6 +125,16 @@ impl Margins {
     /// Whether every error counts.
     pub fn are_none(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+impl TaskRecord {
+    /// Weight of class 1, where classes are learnt.
+    pub fn class_weight(&self) -> Option<f64> {
+        match self.scalar.as_ref()?.loss {
+            ScalarLoss::CrossEntropy(weight) => Some(weight),
+            ScalarLoss::L1 => None,
+        }
     }
 }
 

@@ -1,23 +1,17 @@
-//! `jmp-train evaluate`: errors on a split, predictions as Parquet.
+//! `jmp-train evaluate`: errors on a split, predictions as Parquet; of several folds also their mean.
 
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::bail;
 use clap::Args;
 use serde::Serialize;
 
 use super::{CheckpointArgs, CommonArgs, DONE};
-use crate::checkpoint::{self, CheckpointError, Info, State};
-use crate::config::{Config, ForceMode};
-use crate::distributed::World;
-use crate::evaluate::errors_on;
+use crate::config::Config;
+use crate::evaluation::{Evaluation, Request};
 use crate::metrics::Errors;
-use crate::network::Network;
-use crate::predictions::PredictionWriter;
-use crate::setup;
-use crate::task::Task;
 
 /// Arguments of `evaluate`.
 #[derive(Debug, Args)]
@@ -26,187 +20,172 @@ pub(super) struct EvaluateArgs {
     config: PathBuf,
     #[command(flatten)]
     checkpoint: CheckpointArgs,
-    /// The split to evaluate.
-    #[arg(long, default_value = "test")]
-    split: String,
+    /// The split to evaluate; dataset.test of the configuration when absent, else test.
+    #[arg(long)]
+    split: Option<String>,
     /// Where predictions go; predictions-SPLIT.parquet in the run directory (or here) when absent.
-    #[arg(long, value_name = "FILE.parquet")]
+    #[arg(long, value_name = "FILE.parquet", conflicts_with = "folds")]
     output: Option<PathBuf>,
+    /// Tells overlapping and other structures apart: a Parquet file with the columns id and overlapping, as
+    /// `jmp-tools overlap --write-masks` writes.
+    #[arg(long, value_name = "FILE.parquet")]
+    mask: Option<PathBuf>,
+    /// Evaluates these folds one after the other and tells their mean; {fold} in --checkpoint stands for each.
+    #[arg(long, value_name = "N,N,…", value_delimiter = ',', conflicts_with = "fold")]
+    folds: Vec<u32>,
     #[command(flatten)]
     common: CommonArgs,
 }
 
+/// Mean and spread of one number over folds.
 #[derive(Debug, Serialize)]
-struct Report<'a> {
+struct OverFolds {
+    mean: f64,
+    /// Sample standard deviation.
+    std: f64,
+    folds: Vec<f64>,
+}
+
+#[derive(Debug, Serialize)]
+struct FoldReport {
     kind: &'static str,
-    split: &'a str,
-    checkpoint: String,
-    predictions: String,
-    /// Tasks trained on forces alone: their energies are shifted by the mean error on the training split.
-    shifted: Vec<String>,
-    /// Whether references and scales are the configuration's: an imported model brings none.
-    scales_of_configuration: bool,
-    tasks: BTreeMap<String, Errors>,
+    folds: Vec<u32>,
+    /// Task → error → over folds.
+    tasks: BTreeMap<String, BTreeMap<&'static str, OverFolds>>,
 }
 
 impl EvaluateArgs {
     /// Runs the command.
     pub(super) fn run(&self, out: &mut dyn Write) -> anyhow::Result<u8> {
-        let path = checkpoint::locate(&self.checkpoint.checkpoint, true)?;
-        let info = checkpoint::read_info(&path)?;
-        let mut config = Config::read(&self.config, &self.common.overrides())?;
-        config.model = info.model.clone();
-        let mut tasks = tasks_of(&config, &info, &path)?;
-        let network = load(&config, &path)?;
-        let shifted = settle_energies(&network, &config, &mut tasks)?;
-        let output =
-            self.output.clone().unwrap_or_else(|| default_output(&self.checkpoint.checkpoint, &self.split));
-        let mut writer = PredictionWriter::create(&output)?;
-        let mut judged = BTreeMap::new();
-        let alone = World::alone();
-        for (index, task) in tasks.iter().enumerate() {
-            let (name, transform) = (&task.record.name, &task.record.transform);
-            let errors = errors_on(
-                &network,
-                &config,
-                (&tasks, index),
-                (&self.split, u64::MAX),
-                &alone,
-                |batch, prediction| Ok(writer.write(name, transform, batch, prediction)?),
-            )?;
-            judged.insert(name.clone(), errors);
+        if self.folds.is_empty() {
+            let evaluation = self.evaluate(&self.common.overrides(), &self.checkpoint.checkpoint)?;
+            self.tell(&evaluation, out)?;
+            return Ok(DONE);
         }
-        let report = Report {
-            kind: "evaluation",
-            split: &self.split,
-            checkpoint: path.display().to_string(),
-            predictions: writer.finish()?.display().to_string(),
-            shifted,
-            scales_of_configuration: info.origin.is_some(),
-            tasks: judged,
-        };
-        self.keep(&report)?;
-        self.tell(&report, out)?;
+        let pattern = self.checkpoint.checkpoint.display().to_string();
+        if !pattern.contains("{fold}") {
+            bail!(super::usage(format!("--folds: expected {{fold}} in --checkpoint, found {pattern}")));
+        }
+        let mut evaluations = Vec::new();
+        for fold in &self.folds {
+            let mut overrides = self.common.overrides();
+            overrides.push(format!("fold={fold}"));
+            let checkpoint = PathBuf::from(pattern.replace("{fold}", &fold.to_string()));
+            let evaluation = self.evaluate(&overrides, &checkpoint)?;
+            self.tell(&evaluation, out)?;
+            evaluations.push(evaluation);
+        }
+        self.tell_folds(&evaluations, out)?;
         Ok(DONE)
     }
 
-    /// Leaves the report in the run's directory, where `jmp-tools` finds it.
-    fn keep(&self, report: &Report) -> anyhow::Result<()> {
-        let run = &self.checkpoint.checkpoint;
-        if run.join("config.toml").is_file() {
-            let file = run.join(format!("evaluation-{}.json", self.split));
-            std::fs::write(&file, serde_json::to_string_pretty(report)? + "\n")
-                .with_context(|| format!("cannot write {}", file.display()))?;
-        }
-        Ok(())
+    fn evaluate(&self, overrides: &[String], checkpoint: &Path) -> anyhow::Result<Evaluation> {
+        let config = Config::read(&self.config, overrides)?;
+        let request = Request {
+            checkpoint,
+            split: self.split.as_deref(),
+            output: self.output.as_deref(),
+            mask: self.mask.as_deref(),
+        };
+        Evaluation::run(config, request)
     }
 
-    fn tell(&self, report: &Report, out: &mut dyn Write) -> anyhow::Result<()> {
+    fn tell(&self, evaluation: &Evaluation, out: &mut dyn Write) -> anyhow::Result<()> {
         if self.common.json {
-            return Ok(writeln!(out, "{}", serde_json::to_string(report)?)?);
+            return Ok(writeln!(out, "{}", serde_json::to_string(evaluation)?)?);
         }
-        if report.scales_of_configuration {
+        if self.common.quiet {
+            return Ok(());
+        }
+        if evaluation.scales_of_configuration {
             writeln!(
                 out,
                 "an imported model brings no references and scales of labels: those of the configuration's datasets are used"
             )?;
         }
+        for (name, errors) in &evaluation.tasks {
+            writeln!(out, "{name}, split {}:", evaluation.split)?;
+            tell_errors(errors, evaluation.shifted.contains(name), out)?;
+            for (part, errors) in &evaluation.breakdown[name].by_overlap {
+                let number = |value: Option<f64>| value.map_or("none".to_owned(), |v| format!("{v:.4}"));
+                let (mae, forces) = (number(errors.mae), number(errors.force_mae));
+                writeln!(
+                    out,
+                    "  {part}: MAE {mae}, force MAE {forces} eV/Å, {} structures",
+                    errors.structures
+                )?;
+            }
+        }
+        Ok(writeln!(out, "predictions: {}", evaluation.predictions)?)
+    }
+
+    fn tell_folds(&self, evaluations: &[Evaluation], out: &mut dyn Write) -> anyhow::Result<()> {
+        let mut tasks: BTreeMap<String, BTreeMap<&'static str, OverFolds>> = BTreeMap::new();
+        for name in evaluations.iter().flat_map(|evaluation| evaluation.tasks.keys()) {
+            let errors: Vec<&Errors> = evaluations.iter().filter_map(|e| e.tasks.get(name)).collect();
+            tasks.insert(name.clone(), over_folds(&errors));
+        }
+        let report = FoldReport { kind: "folds", folds: self.folds.clone(), tasks };
+        if self.common.json {
+            return Ok(writeln!(out, "{}", serde_json::to_string(&report)?)?);
+        }
+        if self.common.quiet {
+            return Ok(());
+        }
         for (name, errors) in &report.tasks {
-            writeln!(out, "{name}, split {}:", report.split)?;
-            if let (Some(mae), Some(per_atom)) = (errors.energy_mae, errors.energy_mae_per_atom) {
-                let n = errors.structures;
-                writeln!(
-                    out,
-                    "  energy MAE {:.3} meV ({:.3} meV/atom), {n} structures",
-                    1e3 * mae,
-                    1e3 * per_atom
-                )?;
-            }
-            if let (Some(mae), Some(zero)) = (errors.force_mae, errors.force_mae_of_zero) {
-                let share = mae / zero;
-                writeln!(
-                    out,
-                    "  force MAE {:.3} meV/Å; predicting zero gives {:.3} meV/Å (ratio {share:.4}), {} atoms",
-                    1e3 * mae,
-                    1e3 * zero,
-                    errors.atoms
-                )?;
+            for (what, OverFolds { mean, std, folds }) in errors {
+                writeln!(out, "{name}, {} folds: {what} {mean:.5} ± {std:.5} {folds:.5?}", folds.len())?;
             }
         }
-        Ok(writeln!(out, "predictions: {}", report.predictions)?)
+        Ok(())
     }
 }
 
-/// The tasks of a configuration with the transforms and graphs that the model was trained with.
-fn tasks_of(config: &Config, info: &Info, path: &Path) -> anyhow::Result<Vec<Task>> {
-    let names = |names: Vec<&String>| names.into_iter().cloned().collect::<Vec<_>>().join(", ");
-    let (then, now) = (
-        names(info.tasks.iter().map(|t| &t.name).collect()),
-        names(config.tasks.iter().map(|t| &t.data.name).collect()),
-    );
-    // Whether forces are an energy's gradient shows in no tensor: an imported model is used as configured.
-    let same = |a: ForceMode, b: ForceMode| match info.origin {
-        Some(_) => (a == ForceMode::Direct) == (b == ForceMode::Direct),
-        None => a == b,
-    };
-    let same_heads = info.tasks.iter().zip(&config.tasks).all(|(a, b)| same(a.forces, b.forces));
-    if info.kind != config.kind || then != now || !same_heads {
-        let differences = vec![format!(
-            "the checkpoint is of {} on {then}; the configuration is of {} on {now}",
-            info.kind.name(),
-            config.kind.name()
-        )];
-        return Err(CheckpointError::Differs { path: path.to_path_buf(), differences }.into());
+fn tell_errors(errors: &Errors, shifted: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+    let n = errors.structures;
+    if let Some(scalar) = &errors.scalar {
+        writeln!(out, "  {}, {n} structures", scalar.text())?;
     }
-    let mut tasks = Task::open_all(config)?;
-    for (task, record) in tasks.iter_mut().zip(&info.tasks).filter(|_| info.origin.is_none()) {
-        task.record.transform = record.transform.clone();
-        task.record.graph = record.graph;
-    }
-    Ok(tasks)
-}
-
-/// A model trained on forces alone knows energies up to a constant: it is chosen so that the mean error on the training
-/// split vanishes. Returns the names of such tasks.
-fn settle_energies(network: &Network, config: &Config, tasks: &mut [Task]) -> anyhow::Result<Vec<String>> {
-    let mut shifted = Vec::new();
-    for index in 0..tasks.len() {
-        if tasks[index].record.energy_weight > 0.0 {
-            continue;
-        }
-        let (mut sum, mut count) = (0.0, 0_u64);
-        let split = tasks[index].record.split.clone();
-        errors_on(
-            network,
-            config,
-            (tasks, index),
-            (&split, u64::MAX),
-            &World::alone(),
-            |batch, prediction| {
-                for (g, _) in batch.has_energy.iter().enumerate().filter(|(_, has)| **has) {
-                    sum += batch.energy[g] - prediction.energy[g];
-                    count += 1;
-                }
-                Ok(())
-            },
+    if let (Some(mae), Some(per_atom)) = (errors.energy_mae, errors.energy_mae_per_atom) {
+        let mark = if shifted { ", shifted: only forces were learnt" } else { "" };
+        writeln!(
+            out,
+            "  energy MAE {:.3} meV ({:.3} meV/atom){mark}, {n} structures",
+            1e3 * mae,
+            1e3 * per_atom
         )?;
-        let record = &mut tasks[index].record;
-        if count > 0 {
-            record.transform.mean += record.transform.std * sum / count as f64;
-            shifted.push(record.name.clone());
-        }
     }
-    Ok(shifted)
+    if let (Some(mae), Some(zero)) = (errors.force_mae, errors.force_mae_of_zero) {
+        let share = mae / zero;
+        writeln!(
+            out,
+            "  force MAE {:.3} meV/Å; predicting zero gives {:.3} meV/Å (ratio {share:.4}), {} atoms",
+            1e3 * mae,
+            1e3 * zero,
+            errors.atoms
+        )?;
+    }
+    Ok(())
 }
 
-fn load(config: &Config, path: &Path) -> anyhow::Result<Network> {
-    let network = setup::network(config, setup::device(config, None)?);
-    let weights = State::read_weights(path)?.into_best_weights();
-    network.load(&weights).map_err(|e| CheckpointError::content(path, e.to_string()))?;
-    Ok(network)
-}
-
-fn default_output(checkpoint: &Path, split: &str) -> PathBuf {
-    let dir = if checkpoint.join("config.toml").is_file() { checkpoint } else { Path::new(".") };
-    dir.join(format!("predictions-{split}.parquet"))
+/// Each error that all folds have, over the folds.
+fn over_folds(errors: &[&Errors]) -> BTreeMap<&'static str, OverFolds> {
+    type Number = fn(&Errors) -> Option<f64>;
+    let numbers: [(&str, Number); 6] = [
+        ("mae", |e| e.scalar.as_ref()?.mae),
+        ("rmse", |e| e.scalar.as_ref()?.rmse),
+        ("roc_auc", |e| e.scalar.as_ref()?.roc_auc),
+        ("balanced_accuracy", |e| e.scalar.as_ref()?.balanced_accuracy),
+        ("energy_mae", |e| e.energy_mae),
+        ("force_mae", |e| e.force_mae),
+    ];
+    let over = |(what, number): (&'static str, Number)| {
+        let folds: Vec<f64> = errors.iter().map(|e| number(e)).collect::<Option<_>>()?;
+        let n = folds.len() as f64;
+        let mean = folds.iter().sum::<f64>() / n;
+        let squares: f64 = folds.iter().map(|x| (x - mean).powi(2)).sum();
+        let std = if folds.len() > 1 { (squares / (n - 1.0)).sqrt() } else { 0.0 };
+        Some((what, OverFolds { mean, std, folds }))
+    };
+    numbers.into_iter().filter_map(over).collect()
 }

@@ -228,7 +228,7 @@ fn report(outcome: &Outcome, kind: RunKind, mode: Mode, out: &mut dyn Write) -> 
         Mode::Human => {
             let why = match outcome.ending {
                 Ending::Complete => "complete",
-                Ending::MaxSteps => "stopped at schedule.max_steps",
+                Ending::MaxSteps => "stopped at max_steps",
                 Ending::Patience => "stopped: no better validation for stop.patience",
                 Ending::MinLr => "stopped: the learning rate fell below stop.min_lr",
                 Ending::Minutes => "stopped: stop.minutes are over",

@@ -13,6 +13,7 @@ mod plan;
 mod predict;
 mod ranks;
 mod replay;
+mod sweep;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -25,9 +26,13 @@ use crate::config::ConfigError;
 use crate::distributed::DistributedError;
 use crate::inference::embedding::RowsError;
 use crate::inference::frames::FramesError;
+use crate::overlap_mask::MaskError;
 use crate::run_dir::RunDirError;
+use crate::sweep::SweepError;
+use crate::task::TaskError;
 use shards::ShardError;
 use shards::remote::ByteSize;
+use thiserror::Error;
 
 /// Everything done.
 pub const DONE: u8 = 0;
@@ -66,6 +71,10 @@ enum Command {
     ///
     /// Example: jmp-train embed --checkpoint runs/first shards/ani1x shards/oc20 --sample 1000 --output embeddings.parquet
     Embed(embed::EmbedArgs),
+    /// Fine-tuning over a grid of settings, with a table at the end; interrupted, the same command goes on.
+    ///
+    /// Example: jmp-train sweep configs/finetune/qm9.toml --task U_0 --variant scratch --scratch --dir runs/sweep
+    Sweep(sweep::SweepArgs),
     /// Weights of other programs as a checkpoint: the published models, state dicts, safetensors.
     ///
     /// Example: jmp-train import jmp-s.pt checkpoints/jmp-s
@@ -108,6 +117,18 @@ pub struct CommonArgs {
     /// Most that is kept there, for example 500GB: cache.size of the configuration.
     #[arg(long, value_name = "SIZE")]
     cache_size: Option<ByteSize>,
+    /// The task, of a file with [tasks] (the files of configs/finetune).
+    #[arg(long, value_name = "NAME")]
+    task: Option<String>,
+    /// The size, of a file with [sizes].
+    #[arg(long, value_name = "NAME")]
+    size: Option<String>,
+    /// The fold, of a file whose splits have folds.
+    #[arg(long, value_name = "N")]
+    fold: Option<u32>,
+    /// A variant, of a file with [variants]. Repeatable.
+    #[arg(long, value_name = "NAME")]
+    variant: Vec<String>,
     /// Tell nothing but errors.
     #[arg(long)]
     quiet: bool,
@@ -117,14 +138,21 @@ pub struct CommonArgs {
 }
 
 impl CommonArgs {
-    /// All settings of the command line that replace the configuration's.
+    /// All settings of the command line that replace the configuration's, choices from a template included.
     fn overrides(&self) -> Vec<String> {
         // As TOML strings, whatever they look like.
-        let dir = self.cache.as_ref().map(|dir| ("dir", dir.display().to_string()));
-        let size = self.cache_size.map(|size| ("size", size.to_string()));
-        let given = dir.into_iter().chain(size);
-        let settings = given.map(|(key, value)| format!("cache.{key}={}", toml::Value::String(value)));
-        self.set.iter().cloned().chain(settings).collect()
+        let text = |key: &str, value: String| format!("{key}={}", toml::Value::String(value));
+        let chosen = |key: &str, name: &Option<String>| name.clone().map(|name| text(key, name));
+        let variants = (!self.variant.is_empty()).then(|| format!("variant={:?}", self.variant));
+        let settings = [
+            chosen("task", &self.task),
+            chosen("size", &self.size),
+            self.fold.map(|fold| format!("fold={fold}")),
+            variants,
+            self.cache.as_ref().map(|dir| text("cache.dir", dir.display().to_string())),
+            self.cache_size.map(|size| text("cache.size", size.to_string())),
+        ];
+        self.set.iter().cloned().chain(settings.into_iter().flatten()).collect()
     }
 
     fn mode(&self) -> crate::progress::Mode {
@@ -164,6 +192,7 @@ impl Cli {
             Command::Evaluate(args) => args.run(out),
             Command::Predict(args) => args.run(out),
             Command::Embed(args) => args.run(out),
+            Command::Sweep(args) => args.run(out),
             Command::Import(args) => args.run(out),
             Command::Export(args) => args.run(out),
             Command::FitScales(args) => args.run(out),
@@ -173,6 +202,15 @@ impl Cli {
             Command::Bench(args) => args.run(out),
         }
     }
+}
+
+/// Arguments that do not go together in a way that clap cannot tell.
+#[derive(Debug, Error)]
+#[error("{0}")]
+struct Usage(String);
+
+fn usage(message: String) -> Usage {
+    Usage(message)
 }
 
 /// 2 where the input is to blame, 1 otherwise.
@@ -186,6 +224,10 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             || cause.is::<predict::FileError>()
             || cause.is::<RowsError>()
             || cause.downcast_ref::<FramesError>().is_some_and(FramesError::is_bad_input)
+            || cause.is::<TaskError>()
+            || cause.is::<Usage>()
+            || cause.is::<SweepError>()
+            || cause.is::<MaskError>()
     });
     if is_input { BAD_INPUT } else { FAILED }
 }

@@ -4,13 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use super::cache::CacheSection;
 use super::model::ModelSection;
-use super::number::NonNegative;
+use super::number::{NonNegative, Positive};
 use super::sections::{
     CheckpointSection, DatasetSection, FinetuneSchedule, GuardSection, LossSection, OptimizerSection,
-    RunSection, SamplingSection, StopSection, ValidationSection,
+    RunSection, SamplingSection, StopSection, TransferSection, ValidationSection,
 };
 use super::source::{ConfigError, Source};
-use super::{Config, ForceMode, RunKind, ScheduleConfig, TaskConfig};
+use super::{Config, ForceMode, RunKind, ScalarConfig, ScheduleConfig, TaskConfig};
+use crate::heads::Pooling;
+use crate::scalar::ScalarLoss;
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,6 +24,11 @@ pub(super) struct FinetuneFile {
     dataset: DatasetSection,
     #[serde(default)]
     heads: HeadsSection,
+    #[serde(default, skip_serializing_if = "TransferSection::is_default")]
+    transfer: TransferSection,
+    /// What `jmp-train sweep` tries; of no meaning to a single run.
+    #[serde(default, skip_serializing)]
+    sweep: crate::sweep::Grid,
     sampling: SamplingSection,
     #[serde(default)]
     loss: LossSection,
@@ -38,12 +45,76 @@ pub(super) struct FinetuneFile {
     cache: CacheSection,
 }
 
-/// `[heads]`: what is predicted, and how.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// `[heads]`: what is predicted, and how: energies and forces, or with `target` one property.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct HeadsSection {
-    /// How forces come about.
-    forces: ForceMode,
+    /// How forces come about; gradients when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forces: Option<ForceMode>,
+    /// The dataset's column to be learnt in place of energies and forces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<String>,
+    /// `sum`, `mean`, `max` or `squared-radius`: how atoms' numbers become the structure's; `sum` when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pooling: Option<Pooling>,
+    /// `"l1"`, or for a column of 0 and 1 `{ cross-entropy = W }`, where W weighs the structures with 1; `l1` when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    loss: Option<ScalarLoss>,
+    /// Unit in which errors are told: the column's, or that with m before it (meV for eV).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unit: Option<String>,
+    /// Replaces the training split's mean of the target (after its reference), in the column's unit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mean: Option<f64>,
+    /// Replaces the training split's standard deviation of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    std: Option<Positive>,
+}
+
+impl HeadsSection {
+    fn forces(&self) -> ForceMode {
+        self.forces.unwrap_or(if self.target.is_some() { ForceMode::None } else { ForceMode::Gradient })
+    }
+
+    /// The property to be learnt, if one is.
+    fn scalar(&self, source: &Source) -> Result<Option<ScalarConfig>, ConfigError> {
+        let Some(target) = &self.target else {
+            let set = [
+                ("pooling", self.pooling.is_some()),
+                ("loss", self.loss.is_some()),
+                ("unit", self.unit.is_some()),
+                ("mean", self.mean.is_some()),
+                ("std", self.std.is_some()),
+            ];
+            return match set.into_iter().find(|(_, set)| *set) {
+                Some((key, _)) => {
+                    let key = format!("heads.{key}");
+                    Err(source.conflict(&key, "heads.target beside it", "energies and forces"))
+                }
+                None => Ok(None),
+            };
+        };
+        if self.forces() != ForceMode::None {
+            let expected = "none (or nothing) beside heads.target";
+            return Err(source.conflict("heads.forces", expected, &format!("{:?}", self.forces())));
+        }
+        let loss = self.loss.unwrap_or_default();
+        if let ScalarLoss::CrossEntropy(weight) = loss
+            && !(weight > 0.0 && weight.is_finite())
+        {
+            let expected = "a finite weight above 0";
+            return Err(source.conflict("heads.loss.cross-entropy", expected, &weight.to_string()));
+        }
+        Ok(Some(ScalarConfig {
+            target: target.clone(),
+            pooling: self.pooling.unwrap_or_default(),
+            loss,
+            unit: self.unit.clone(),
+            mean: self.mean,
+            std: self.std.map(Positive::get),
+        }))
+    }
 }
 
 impl FinetuneFile {
@@ -53,7 +124,8 @@ impl FinetuneFile {
         let task = TaskConfig {
             energy_weight: data.energy_weight.map_or(1.0, NonNegative::get),
             force_weight: Some(data.force_weight.map_or(1.0, NonNegative::get)),
-            forces: self.heads.forces,
+            forces: self.heads.forces(),
+            scalar: self.heads.scalar(source)?,
             data,
         };
         super::check_tasks(std::slice::from_ref(&task), source)?;
@@ -86,6 +158,7 @@ impl FinetuneFile {
             tasks: vec![task],
             sampling: self.sampling,
             loss: self.loss,
+            transfer: self.transfer,
             optimizer: self.optimizer,
             schedule: ScheduleConfig::Finetune(self.schedule, self.stop),
             validation: self.validation,

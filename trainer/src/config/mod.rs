@@ -11,11 +11,15 @@ mod pretrain;
 pub mod sections;
 mod source;
 mod step;
+mod template;
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+
+use crate::heads::Pooling;
+use crate::scalar::ScalarLoss;
 
 pub use difference::differences;
 pub use source::{ConfigError, Source};
@@ -25,7 +29,7 @@ use self::cache::CacheSection;
 use self::model::ModelSection;
 use self::sections::{
     CheckpointSection, DatasetSection, FinetuneSchedule, GuardSection, LossSection, OptimizerSection,
-    PretrainSchedule, RunSection, SamplingSection, StopSection, ValidationSection,
+    PretrainSchedule, RunSection, SamplingSection, StopSection, TransferSection, ValidationSection,
 };
 
 /// Which command a configuration is for.
@@ -72,6 +76,25 @@ pub struct TaskConfig {
     pub force_weight: Option<f64>,
     /// How forces come about.
     pub forces: ForceMode,
+    /// A property to be learnt in place of energies and forces.
+    pub scalar: Option<ScalarConfig>,
+}
+
+/// A scalar property of a dataset as a configuration asks for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScalarConfig {
+    /// Column of the dataset.
+    pub target: String,
+    /// How atoms' numbers become the structure's.
+    pub pooling: Pooling,
+    /// What is made small.
+    pub loss: ScalarLoss,
+    /// Unit in which errors are told; the column's own when absent.
+    pub unit: Option<String>,
+    /// Mean that is subtracted; the training split's when absent.
+    pub mean: Option<f64>,
+    /// Scale; the training split's when absent.
+    pub std: Option<f64>,
 }
 
 /// Length and learning rates of a run.
@@ -98,6 +121,8 @@ pub struct Config {
     pub sampling: SamplingSection,
     /// `[loss]`.
     pub loss: LossSection,
+    /// `[transfer]`.
+    pub transfer: TransferSection,
     /// `[optimizer]`.
     pub optimizer: OptimizerSection,
     /// `[schedule]` and `[stop]`.

@@ -7,7 +7,7 @@ use super::model::ModelSection;
 use super::number::NonNegative;
 use super::sections::{
     CheckpointSection, DatasetSection, GuardSection, LossSection, OptimizerSection, PretrainSchedule,
-    RunSection, SamplingSection, ValidationSection,
+    RunSection, SamplingSection, TransferSection, ValidationSection,
 };
 use super::source::{ConfigError, Source};
 use super::{Config, ForceMode, RunKind, ScheduleConfig, TaskConfig};
@@ -44,6 +44,7 @@ impl PretrainFile {
             energy_weight: data.energy_weight.map_or(1.0, NonNegative::get),
             force_weight: data.force_weight.map(NonNegative::get),
             forces: ForceMode::Direct,
+            scalar: None,
         };
         let tasks: Vec<TaskConfig> = self.datasets.iter().map(task).collect();
         super::check_tasks(&tasks, source)?;
@@ -61,6 +62,7 @@ impl PretrainFile {
             tasks,
             sampling: self.sampling,
             loss: self.loss,
+            transfer: TransferSection::default(),
             optimizer: self.optimizer,
             schedule: ScheduleConfig::Pretrain(self.schedule),
             validation: self.validation,

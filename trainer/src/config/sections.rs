@@ -102,6 +102,9 @@ pub struct DatasetSection {
     /// Split to validate on, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub val: Option<String>,
+    /// Split that `evaluate` takes by itself; `test` when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test: Option<String>,
     /// Split whose statistics normalise the labels; the training split when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub statistics: Option<String>,
@@ -243,6 +246,48 @@ pub enum Reduction {
     Atom,
 }
 
+/// `[transfer]` of fine-tuning: what moves, and what of a pre-trained model is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TransferSection {
+    /// Tensors that stay as they are, by name or the beginning of one up to a dot; `*` stands for anything.
+    pub freeze: Vec<String>,
+    /// Whether the atom embedding begins with random numbers again.
+    pub reset_embedding: bool,
+}
+
+impl TransferSection {
+    pub(super) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether a tensor stays as it is.
+    pub fn freezes(&self, name: &str) -> bool {
+        self.freeze.iter().any(|pattern| matches(pattern, name))
+    }
+
+    /// The first pattern that no name matches.
+    pub fn idle<'a>(&self, names: impl Iterator<Item = &'a String> + Clone) -> Option<&String> {
+        self.freeze.iter().find(|pattern| !names.clone().any(|name| matches(pattern, name)))
+    }
+}
+
+/// Whether a pattern stands for a name, or for the beginning of it up to a dot.
+fn matches(pattern: &str, name: &str) -> bool {
+    let ends = name.match_indices('.').map(|(at, _)| at).chain([name.len()]);
+    ends.into_iter().any(|end| matches_whole(pattern, &name[..end]))
+}
+
+fn matches_whole(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((before, after)) => name.strip_prefix(before).is_some_and(|rest| {
+            let mut starts = rest.char_indices().map(|(at, _)| at).chain([rest.len()]);
+            starts.any(|start| matches_whole(after, &rest[start..]))
+        }),
+    }
+}
+
 /// `[optimizer]`: AdamW, clipping and the average of the weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -350,6 +395,9 @@ impl Default for LayerRates {
 pub struct StopSection {
     /// Epochs at most.
     pub epochs: Count,
+    /// Optimiser steps at most; the schedule stays that of the full run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_steps: Option<Count>,
     /// Validations without a better metric.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<Count>,
@@ -440,4 +488,20 @@ pub enum NonFinite {
     Stop,
     /// The weights stay and the next batch comes.
     Skip,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_stand_for_names_and_their_beginnings() {
+        let name = "backbone.int_blocks.1.dense_ca.linear.weight";
+        for pattern in ["backbone", "backbone.int_blocks.1", name, "backbone.*.1", "*.weight", "*dense*"] {
+            assert!(matches(pattern, name), "{pattern}");
+        }
+        for pattern in ["back", "backbone.int_blocks.1.d", "int_blocks", "backbone.*.2", "*.bias", ""] {
+            assert!(!matches(pattern, name), "{pattern}");
+        }
+    }
 }

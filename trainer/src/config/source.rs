@@ -9,6 +9,7 @@ use thiserror::Error;
 use toml::{Table, Value};
 
 use super::extends;
+use super::template::{self, Refusal};
 
 /// Why a configuration cannot be used.
 #[derive(Debug, Error)]
@@ -97,21 +98,39 @@ impl Source {
         let plain = Self { file: file.to_path_buf(), text, note: "" };
         let own: Table = plain.parse()?;
         let extended = extends::resolve(file, &own)?;
-        if overrides.is_empty() && extended.is_none() {
-            return Ok(plain);
-        }
         let note = match (extended.is_some(), overrides.is_empty()) {
             (true, true) => " (with what it extends)",
             (true, false) => " (with what it extends and --set)",
             (false, _) => " (with --set)",
         };
+        let unchanged = overrides.is_empty() && extended.is_none();
         let mut table = extended.unwrap_or(own);
-        for text in overrides {
-            apply(&mut table, text).map_err(|problem| ConfigError::Set { text: text.clone(), problem })?;
+        if template::is_template(&table) {
+            return plain.expanded(table, overrides);
         }
+        if unchanged {
+            return Ok(plain);
+        }
+        apply_all(&mut table, overrides)?;
         // Written out again so that the reader can show lines of what it refuses.
         let text = toml::to_string(&table).map_err(|e| plain.refused(e.to_string()))?;
         Ok(Self { text, note, ..plain })
+    }
+
+    /// One of the configurations of a template: what overrides choose first, the other overrides last.
+    fn expanded(self, mut table: Table, overrides: &[String]) -> Result<Self, ConfigError> {
+        let chooses = |text: &&String| {
+            let key = text.split_once('=').map_or("", |(key, _)| key.trim());
+            ["task", "size", "variant", "fold"].contains(&key)
+        };
+        let (choices, others): (Vec<&String>, Vec<&String>) = overrides.iter().partition(chooses);
+        apply_all(&mut table, choices)?;
+        let (mut table, chosen) = template::choose(table)
+            .map_err(|Refusal { key, expected, found }| self.conflict(&key, &expected, &found))?;
+        apply_all(&mut table, others)?;
+        template::fill(&mut table, &chosen);
+        let text = toml::to_string(&table).map_err(|e| self.refused(e.to_string()))?;
+        Ok(Self { text, note: " (as expanded for its task)", ..self })
     }
 
     /// Reads the text as `T`.
@@ -132,6 +151,16 @@ impl Source {
     pub(super) fn refused(&self, message: String) -> ConfigError {
         ConfigError::Invalid { file: self.file.clone(), note: self.note, message }
     }
+}
+
+fn apply_all<'a>(
+    table: &mut Table,
+    overrides: impl IntoIterator<Item = &'a String>,
+) -> Result<(), ConfigError> {
+    for text in overrides {
+        apply(table, text).map_err(|problem| ConfigError::Set { text: text.clone(), problem })?;
+    }
+    Ok(())
 }
 
 /// Puts `a.b.c=value` into the table. Entries of an array are addressed by number or by their `name`.

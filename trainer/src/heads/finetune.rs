@@ -49,10 +49,11 @@ impl ForceHead {
 }
 
 /// How atoms' numbers become one number of a structure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Pooling {
     /// Sum over atoms (extensive).
+    #[default]
     Sum,
     /// Mean over atoms (intensive).
     Mean,
@@ -70,8 +71,9 @@ pub struct ScalarHead {
 }
 
 impl ScalarHead {
-    /// Layers under `path`.
-    pub fn new(path: &nn::Path, config: &GemNetConfig, pooling: Pooling, bias: bool) -> Self {
+    /// Layers under `path`; their biases, as the reference's, are left out for [`Pooling::SquaredRadius`].
+    pub fn new(path: &nn::Path, config: &GemNetConfig, pooling: Pooling) -> Self {
+        let bias = pooling != Pooling::SquaredRadius;
         Self { mlp: HeadMlp::new(path, config.emb_size_atom, bias), pooling }
     }
 

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use tch::{Device, Tensor};
 
 use crate::checkpoint::{self, CheckpointError, Info, State};
-use crate::config::ForceMode;
 use crate::config::sections::Precision;
 use crate::network::{HeadLayout, Network};
 use crate::parameters;
@@ -47,9 +46,9 @@ impl Model {
         }
         let device = device(path, &options.device)?;
         let (path, info, weights) = read_weights(path, options.weights)?;
-        let modes: Vec<ForceMode> = info.tasks.iter().map(|t| t.forces).collect();
         let precision = options.precision.unwrap_or_else(|| trained_precision(&info));
-        let network = Network::new(&info.model, HeadLayout::of(info.kind, &modes), 0, precision, device);
+        let network =
+            Network::new(&info.model, HeadLayout::of_records(info.kind, &info.tasks), 0, precision, device);
         network.load(&weights).map_err(|e| CheckpointError::content(&path, e.to_string()))?;
         // Only positions are differentiated: nothing is kept for gradients of weights.
         for (_, tensor) in network.store().variables() {

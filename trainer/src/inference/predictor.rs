@@ -54,7 +54,8 @@ impl Predictor {
         let rule = match (statistics, &model.info.origin) {
             (Some((dir, split)), _) => {
                 let manifest = Manifest::read(dir)?;
-                let mut transform = TargetTransform::of_split(&manifest, dir, split)?;
+                let mut transform =
+                    TargetTransform::of_label(&manifest, dir, split, &record.transform.label)?;
                 if record.forces == ForceMode::Gradient {
                     transform.std = transform.force_std;
                 }
@@ -67,7 +68,7 @@ impl Predictor {
                 return Err(refused(problem.to_owned()).into());
             }
         };
-        let label = shards::statistics::ENERGY.to_owned();
+        let label = rule.transform.label.clone();
         Ok(Self { model, task, rule, label })
     }
 
@@ -119,12 +120,16 @@ impl Predictor {
         let on = (network.store().kind(), network.store().device());
         let outputs = network.forward(&collate(batch.clone(), self.task, on), false).to_host()?;
         let transform = &self.rule.transform;
+        let is_class = self.model.info.tasks[self.task].class_weight().is_some();
         let mut first = 0;
         let mut predicted = Vec::with_capacity(outputs.energy.len());
         for (prepared, normalised) in batch.zip(&outputs.energy) {
             let components = first..first + 3 * prepared.numbers.len();
             first = components.end;
-            let value = prepared.offset + transform.std * normalised;
+            let value = match is_class {
+                true => 1.0 / (1.0 + (-normalised).exp()),
+                false => prepared.offset + transform.std * normalised,
+            };
             let scaled =
                 |f: &Vec<f64>| f[components.clone()].iter().map(|f| f * transform.force_std).collect();
             let forces: Option<Vec<f64>> = outputs.forces.as_ref().map(scaled);

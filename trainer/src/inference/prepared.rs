@@ -154,8 +154,14 @@ mod tests {
     }
 
     fn refusal(structure: &Structure) -> String {
-        let transform =
-            TargetTransform { reference: None, mean: 0.0, std: 1.0, force_std: 1.0, average_atoms: 1.0 };
+        let transform = TargetTransform {
+            label: "energy".into(),
+            reference: None,
+            mean: 0.0,
+            std: 1.0,
+            force_std: 1.0,
+            average_atoms: 1.0,
+        };
         Rule { graph: GraphSpec::new(5.0, 8), transform }.prepare(structure).unwrap_err().to_string()
     }
 
@@ -174,8 +180,14 @@ mod tests {
 
     #[test]
     fn an_atom_sees_its_own_images() {
-        let transform =
-            TargetTransform { reference: None, mean: 2.0, std: 1.0, force_std: 1.0, average_atoms: 1.0 };
+        let transform = TargetTransform {
+            label: "energy".into(),
+            reference: None,
+            mean: 2.0,
+            std: 1.0,
+            force_std: 1.0,
+            average_atoms: 1.0,
+        };
         let rule = Rule { graph: GraphSpec::new(5.0, 8), transform };
         let cell = Some([2.5, 0.0, 0.0, 0.0, 2.5, 0.0, 0.0, 0.0, 2.5]);
         let copper = Structure { cell, pbc: [true; 3], ..structure(&[29], &[0.0; 3]) };

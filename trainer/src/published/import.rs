@@ -14,7 +14,7 @@ use crate::checkpoint::{CheckpointError, Info, Margins, Origin, SCHEMA_VERSION, 
 use crate::config::model::{ModelSection, Preset};
 use crate::config::{ForceMode, RunKind};
 use crate::gemnet::{Backbone, Init};
-use crate::heads::{AtomEmbedding, EnergyHead, ForceHead, PretrainHeads};
+use crate::heads::{AtomEmbedding, EnergyHead, ForceHead, PretrainHeads, ScalarHead};
 use crate::network::HeadLayout;
 use crate::schedule::{FineTuneRates, FineTuneSchedule, Position, Schedule, WarmupCosine};
 
@@ -118,7 +118,7 @@ fn model_section(layout: &Layout, expected: Option<Preset>) -> Result<ModelSecti
 fn task_names(layout: &Layout, given: &[String]) -> Result<Vec<String>, String> {
     let heads = match layout.heads {
         HeadLayout::Joint(tasks) => tasks,
-        HeadLayout::Single(_) => 1,
+        HeadLayout::Single(_) | HeadLayout::Scalar(_) => 1,
     };
     if !given.is_empty() {
         if given.len() == heads {
@@ -148,6 +148,10 @@ fn frame(layout: &Layout) -> nn::VarStore {
             if forces == ForceMode::Direct {
                 let _forces = ForceHead::new(&(&root / "out_forces"), config);
             }
+        }
+        HeadLayout::Scalar(pooling) => {
+            let _embedding = AtomEmbedding::new(&(&root / "embedding"), config);
+            let _scalar = ScalarHead::new(&(&root / "out_scalar"), config, pooling);
         }
     }
     store
@@ -274,6 +278,7 @@ fn info(report: &Report, layout: &Layout) -> Info {
     let (kind, forces, schedule) = match layout.heads {
         HeadLayout::Joint(_) => (RunKind::Pretrain, ForceMode::Direct, Schedule::Pretrain(no_schedule())),
         HeadLayout::Single(forces) => (RunKind::Finetune, forces, Schedule::Finetune(no_rates())),
+        HeadLayout::Scalar(_) => (RunKind::Finetune, ForceMode::None, Schedule::Finetune(no_rates())),
     };
     Info {
         schema_version: SCHEMA_VERSION,
@@ -298,12 +303,19 @@ fn info(report: &Report, layout: &Layout) -> Info {
 
 /// A task whose labels are not known: the transform is the identity until the data gives one.
 fn task(name: &str, forces: ForceMode) -> TaskRecord {
-    let transform =
-        TargetTransform { reference: None, mean: 0.0, std: 1.0, force_std: 1.0, average_atoms: 1.0 };
+    let transform = TargetTransform {
+        label: shards::statistics::ENERGY.to_owned(),
+        reference: None,
+        mean: 0.0,
+        std: 1.0,
+        force_std: 1.0,
+        average_atoms: 1.0,
+    };
     TaskRecord {
         name: name.to_owned(),
         forces,
         transform,
+        scalar: None,
         energy_weight: 1.0,
         force_weight: 1.0,
         margins: Margins::default(),

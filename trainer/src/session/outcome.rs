@@ -7,6 +7,7 @@ use shards::stream::Cursor;
 
 use crate::checkpoint::Best;
 use crate::metrics::Errors;
+use crate::scalar::ScalarErrors;
 
 /// Why a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -14,7 +15,7 @@ use crate::metrics::Errors;
 pub enum Ending {
     /// Its epochs are over.
     Complete,
-    /// `schedule.max_steps` was reached.
+    /// `schedule.max_steps` or `stop.max_steps` was reached.
     MaxSteps,
     /// No better validation for too long.
     Patience,
@@ -96,6 +97,7 @@ pub fn errors_text(tasks: &BTreeMap<String, Errors>) -> String {
             e.energy_within.map(|v| format!("EwT {:.1} %", 100.0 * v)),
             e.force_mae.map(|v| format!("F {:.1} meV/Å", 1e3 * v)),
             e.force_cosine.map(|v| format!("cos {v:.3}")),
+            e.scalar.as_ref().map(ScalarErrors::text),
         ];
         let known: Vec<String> = parts.into_iter().flatten().collect();
         format!("{name}: {}", known.join(", "))

@@ -150,7 +150,7 @@ fn scalar_heads_pool_by_structure() {
             store.set_kind(Kind::Double);
             store
         };
-        let head = seeded(5, || ScalarHead::new(&store.root(), &GemNetConfig::tiny(), pooling, true));
+        let head = seeded(5, || ScalarHead::new(&store.root(), &GemNetConfig::tiny(), pooling));
         numbers(&head.forward(&embeddings, &batch, None))
     };
     let (sum, mean, max) = (pooled(Pooling::Sum), pooled(Pooling::Mean), pooled(Pooling::Max));

@@ -1,0 +1,469 @@
+//! Every fine-tuning configuration on a fixture of its dataset with a tiny model; what is told of properties, folds, masks
+//! and sweeps, recomputed from the files.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
+use arrow::datatypes::Float64Type;
+use parquet::arrow::ArrowWriter;
+use serde_json::Value;
+
+use crate::programs::{Ended, Running, fixture, ingest, root, tree};
+use crate::rows::{batches, rows};
+
+/// Folder of this file's datasets and runs, made afresh by each run of the tests.
+fn workshop() -> &'static Path {
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
+    DIR.get_or_init(|| {
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("finetune");
+        if dir.exists() {
+            fs::remove_dir_all(&dir).unwrap();
+        }
+        fs::create_dir_all(&dir).unwrap();
+        dir
+    })
+}
+
+/// A fixture converted, once.
+fn shards(dataset: &str, input: &str, options: &[&str]) -> PathBuf {
+    let dir = workshop().join(input.replace(['/', '.'], "-"));
+    let (input, output) = (fixture(input), dir.clone());
+    let mut arguments: Vec<&dyn AsRef<std::ffi::OsStr>> =
+        vec![&"convert", &"--dataset", &dataset, &"--input", &input, &"--output", &output];
+    arguments.extend(options.iter().map(|option| option as &dyn AsRef<std::ffi::OsStr>));
+    ingest(&arguments).ok();
+    dir
+}
+
+fn matbench(task: &str) -> PathBuf {
+    static DIRS: std::sync::Mutex<BTreeMap<String, PathBuf>> = std::sync::Mutex::new(BTreeMap::new());
+    let mut dirs = DIRS.lock().unwrap();
+    let convert = || shards("matbench", &format!("matbench/matbench_{task}.json.gz"), &[]);
+    dirs.entry(task.to_owned()).or_insert_with(convert).clone()
+}
+
+fn train(arguments: &[String]) -> Ended {
+    let arguments: Vec<&dyn AsRef<std::ffi::OsStr>> =
+        arguments.iter().map(|argument| argument as &dyn AsRef<std::ffi::OsStr>).collect();
+    Running::start_in(workshop(), "jmp-train", &arguments).wait()
+}
+
+/// A call for a template: two steps of a tiny model on `data` in the directory `run`.
+fn call(command: &str, template: &str, data: &Path, run: &Path, more: &[&str]) -> Vec<String> {
+    let config = root().join("configs/finetune").join(template).display().to_string();
+    let settings = [
+        "model.preset=tiny".to_owned(),
+        "run.device=cpu".to_owned(),
+        "run.threads=1".to_owned(),
+        "sampling.batch_size=2".to_owned(),
+        "stop.max_steps=2".to_owned(),
+        format!("dataset.path={}", data.display()),
+        format!("run.dir={}", run.display()),
+    ];
+    let mut arguments = vec![command.to_owned(), config];
+    arguments.extend(more.iter().map(|&argument| argument.to_owned()));
+    arguments.extend(settings.into_iter().flat_map(|setting| ["--set".to_owned(), setting]));
+    arguments
+}
+
+fn metrics(run: &Path, kind: &str) -> Vec<Value> {
+    let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines.filter(|line| line["kind"] == kind).collect()
+}
+
+/// Trains each task of a template for two steps.
+fn runs_every_task(template: &str, tasks: &[&str], data: impl Fn(&str) -> PathBuf) {
+    for task in tasks {
+        let run = workshop().join(format!("runs-{template}-{task}"));
+        train(&call("finetune", template, &data(task), &run, &["--scratch", "--task", task])).ok();
+        let steps = metrics(&run, "train");
+        assert_eq!(steps.len(), 2, "{template} {task}");
+        assert!(steps.iter().all(|step| step["loss"].as_f64().is_some_and(f64::is_finite)));
+        assert_eq!(metrics(&run, "validation").len(), 1, "{template} {task}");
+    }
+}
+
+/// The names of a template's tasks, as the file has them.
+fn tasks_of(template: &str) -> Vec<String> {
+    let path = root().join("configs/finetune").join(template);
+    let nowhere = Path::new("nowhere");
+    let refused = train(&call("finetune", template, nowhere, nowhere, &["--scratch", "--task", "?"]));
+    let message = refused.refused(&["`task`: expected one of "]).stderr;
+    let list = message.split("one of ").nth(1).unwrap().split(" (--task").next().unwrap().to_owned();
+    let names: Vec<String> = list.split(", ").map(str::to_owned).collect();
+    let text = fs::read_to_string(path).unwrap();
+    assert!(names.iter().all(|name| text.contains(name)), "{names:?}");
+    names
+}
+
+fn every_task(template: &str, count: usize, data: impl Fn(&str) -> PathBuf) {
+    let names = tasks_of(template);
+    assert_eq!(names.len(), count, "{names:?}");
+    runs_every_task(template, &names.iter().map(String::as_str).collect::<Vec<_>>(), data);
+}
+
+#[test]
+fn every_task_of_qm9_runs() {
+    let data = shards("qm9", "qm9/pyg_raw/gdb9.sdf", &[]);
+    every_task("qm9.toml", 12, |_| data.clone());
+}
+
+#[test]
+fn every_task_of_matbench_runs() {
+    every_task("matbench.toml", 9, matbench);
+}
+
+#[test]
+fn qmof_runs() {
+    let data = shards("qmof", "qmof/qmof_database", &["--train-size", "15"]);
+    every_task("qmof.toml", 1, |_| data.clone());
+}
+
+#[test]
+fn every_molecule_of_rmd17_runs() {
+    let data = shards("rmd17", "rmd17/rmd17/npz_data/rmd17_salicylic.npz", &["--train-total", "40"]);
+    every_task("rmd17.toml", 10, |_| data.clone());
+    let run = workshop().join("runs-few-shot");
+    let few = ["--scratch", "--task", "salicylic", "--variant", "few-shot"];
+    // The fixture has fewer than fifty structures to train on.
+    let mut arguments = call("finetune", "rmd17.toml", &data, &run, &few);
+    assert!(!data.join("splits/few_shot_50.parquet").exists());
+    train(&arguments).refused(&["few_shot_50"]);
+    ingest(&[&"split", &data, &"--from", &"train", &"--random", &"0", &"--sizes", &"few_shot_50=5"]).ok();
+    train(&arguments).ok();
+    arguments[1] = run.join("config.toml").display().to_string();
+    let resolved = fs::read_to_string(run.join("config.toml")).unwrap();
+    assert!(resolved.contains("train = \"few_shot_50\"") && !resolved.contains("[tasks"), "{resolved}");
+}
+
+#[test]
+fn every_molecule_of_md22_runs() {
+    let data = shards("md22", "md22/md22_AT-AT.npz", &["--train-total", "30"]);
+    every_task("md22.toml", 7, |_| data.clone());
+    // Forces by a head of their own, and an energy head that was never trained: nothing is told of energies.
+    let run = workshop().join("runs-md22.toml-buckyball-catcher");
+    let of = run.display().to_string();
+    let arguments = ["--task", "buckyball-catcher", "--checkpoint", &of, "--json"];
+    let told = train(&call("evaluate", "md22.toml", &data, &run, &arguments)).ok();
+    let told: Value = serde_json::from_str(&told.stdout).unwrap();
+    let errors = &told["tasks"]["buckyball-catcher"];
+    assert!(errors["force_mae"].is_f64() && errors["energy_mae"].is_null(), "{errors}");
+    // With gradients the energies are known up to a constant.
+    let run = workshop().join("runs-md22.toml-AT-AT");
+    let of = run.display().to_string();
+    let arguments = ["--task", "AT-AT", "--checkpoint", &of, "--split", "val"];
+    let told = train(&call("evaluate", "md22.toml", &data, &run, &arguments)).ok();
+    assert!(told.stdout.contains("shifted: only forces were learnt"), "{}", told.stdout);
+}
+
+#[test]
+fn every_subset_of_spice_runs() {
+    let data = shards("spice", "spice/SPICE.hdf5", &["--subset", "dipeptides"]);
+    every_task("spice.toml", 2, |_| data.clone());
+}
+
+/// The template for a user's own data, on an extended XYZ file written here.
+#[test]
+fn own_data_runs_from_extended_xyz() {
+    let mut text = String::new();
+    for frame in 0..20 {
+        let (x, f) = (0.9 + 0.01 * f64::from(frame), 0.1 * f64::from(frame % 5 - 2));
+        text += &format!(
+            "3\nProperties=species:S:1:pos:R:3:forces:R:3 energy={} gap={} is_metal={}\n\
+             O 0 0 0 {} 0 0\nH {x} 0 0 {f} 0 0\nH -0.2 0.9 0 0 {f} 0\n",
+            -14.0 - f,
+            1.0 + 0.1 * x,
+            frame % 2,
+            -f
+        );
+    }
+    let (file, data) = (workshop().join("mine.extxyz"), workshop().join("mine"));
+    fs::write(&file, text).unwrap();
+    let targets = ["gap=eV", "is_metal=1"];
+    ingest(&[
+        &"convert",
+        &"--dataset",
+        &"extxyz",
+        &"--input",
+        &file,
+        &"--output",
+        &data,
+        &"--name",
+        &"mine",
+        &"--target",
+        &targets[0],
+        &targets[1],
+    ])
+    .ok();
+    ingest(&[&"split", &data, &"--random", &"42", &"--sizes", &"train=80%,val=10%,test=10%"]).ok();
+    every_task("own-data.toml", 4, |_| data.clone());
+}
+
+fn column(batch: &RecordBatch, name: &str) -> Vec<f64> {
+    batch.column_by_name(name).unwrap().as_primitive::<Float64Type>().values().to_vec()
+}
+
+fn ids(batch: &RecordBatch) -> Vec<String> {
+    let names = batch.column_by_name("id").unwrap().as_string::<i32>();
+    (0..batch.num_rows()).map(|i| names.value(i).to_owned()).collect()
+}
+
+/// Label and prediction by id.
+fn predictions(file: &Path, label: &str) -> BTreeMap<String, (f64, f64)> {
+    let mut found = BTreeMap::new();
+    for batch in batches(file) {
+        let pairs = column(&batch, label).into_iter().zip(column(&batch, &format!("predicted_{label}")));
+        found.extend(ids(&batch).into_iter().zip(pairs));
+    }
+    found
+}
+
+/// The stored values of a target by id.
+fn stored(data: &Path, target: &str) -> BTreeMap<String, f64> {
+    let mut found = BTreeMap::new();
+    for part in fs::read_dir(data.join("data")).unwrap() {
+        for batch in batches(&part.unwrap().path()) {
+            found.extend(ids(&batch).into_iter().zip(column(&batch, target)));
+        }
+    }
+    found
+}
+
+#[track_caller]
+fn close(got: &Value, want: f64) {
+    let got = got.as_f64().unwrap();
+    assert!((got - want).abs() < 1e-5 * want.abs().max(1e-3), "told {got}, recomputed {want}");
+}
+
+/// A run of a MatBench task on one fold; `{fold}` in the directory's name.
+fn matbench_run(task: &str, fold: &str) -> PathBuf {
+    let run = workshop().join(format!("folds-{task}-{fold}"));
+    let arguments = ["--scratch", "--task", task, "--fold", fold];
+    train(&call("finetune", "matbench.toml", &matbench(task), &run, &arguments)).ok();
+    run
+}
+
+fn evaluate(task: &str, run: &Path, more: &[&str]) -> Ended {
+    let of = run.display().to_string();
+    let mut arguments = vec!["--task", task, "--checkpoint", &of, "--json"];
+    arguments.extend(more);
+    train(&call("evaluate", "matbench.toml", &matbench(task), run, &arguments))
+}
+
+#[test]
+fn errors_of_a_property_are_those_of_the_predictions_file() {
+    let run = matbench_run("mp_e_form", "3");
+    let told = evaluate("mp_e_form", &run, &["--fold", "3"]).ok();
+    let told: Value = serde_json::from_str(&told.stdout).unwrap();
+    assert_eq!(told["split"], "fold3_test");
+    let errors = &told["tasks"]["mp_e_form"]["scalar"];
+    assert_eq!(errors["unit"], "meV/atom");
+    let predicted = predictions(&run.join("predictions-fold3_test.parquet"), "e_form");
+    let labels = stored(&matbench("mp_e_form"), "e_form");
+    assert!(predicted.len() >= 6);
+    let (mut absolute, mut square) = (0.0, 0.0);
+    let mut by_element: BTreeMap<u8, (f64, f64)> = BTreeMap::new();
+    let structures = rows(&matbench("mp_e_form"));
+    for (id, (label, prediction)) in &predicted {
+        // Labels pass through the model's own precision.
+        assert!((label - labels[id]).abs() < 1e-3, "{id}: {label} {}", labels[id]);
+        let error = 1e3 * (prediction - label);
+        absolute += error.abs();
+        square += error * error;
+        let mut elements = structures.iter().find(|row| row.id == *id).unwrap().numbers.clone();
+        elements.sort_unstable();
+        elements.dedup();
+        for z in elements {
+            let sums = by_element.entry(z).or_default();
+            *sums = (sums.0 + error.abs(), sums.1 + 1.0);
+        }
+    }
+    let n = predicted.len() as f64;
+    close(&errors["mae"], absolute / n);
+    close(&errors["rmse"], (square / n).sqrt());
+    let told = &told["breakdown"]["mp_e_form"]["by_element"];
+    assert_eq!(told.as_object().unwrap().len(), by_element.len());
+    let mut recomputed: Vec<f64> = by_element.values().map(|(sum, n)| sum / n).collect();
+    let mut told: Vec<f64> =
+        told.as_object().unwrap().values().map(|group| group["mae"].as_f64().unwrap()).collect();
+    recomputed.sort_by(f64::total_cmp);
+    told.sort_by(f64::total_cmp);
+    for (got, want) in told.iter().zip(&recomputed) {
+        assert!((got - want).abs() < 1e-5 * want.max(1e-3), "{told:?} {recomputed:?}");
+    }
+}
+
+#[test]
+fn classes_are_judged_by_the_predictions_file() {
+    let run = matbench_run("mp_is_metal", "0");
+    let told = evaluate("mp_is_metal", &run, &["--split", "fold0_train_val"]).ok();
+    let told: Value = serde_json::from_str(&told.stdout).unwrap();
+    let errors = &told["tasks"]["mp_is_metal"]["scalar"];
+    let predicted = predictions(&run.join("predictions-fold0_train_val.parquet"), "is_metal");
+    let labels = stored(&matbench("mp_is_metal"), "is_metal");
+    let (mut right, mut area, mut pairs) = (0.0, 0.0, 0.0);
+    for (id, (label, p)) in &predicted {
+        assert_eq!(*label, labels[id]);
+        assert!((0.0..=1.0).contains(p));
+        right += f64::from(u8::from((*p > 0.5) == (*label == 1.0)));
+        for (other, q) in predicted.values().filter(|_| *label == 1.0) {
+            if *other == 0.0 {
+                pairs += 1.0;
+                area += if p > q { 1.0 } else { 0.5 * f64::from(u8::from(p == q)) };
+            }
+        }
+    }
+    assert!(pairs > 0.0);
+    close(&errors["accuracy"], right / predicted.len() as f64);
+    close(&errors["roc_auc"], area / pairs);
+}
+
+#[test]
+fn folds_have_a_mean() {
+    let runs = ["0", "1"].map(|fold| matbench_run("jdft2d", fold));
+    let pattern = workshop().join("folds-jdft2d-{fold}");
+    let told = evaluate("jdft2d", &pattern, &["--folds", "0,1"]).ok();
+    let lines: Vec<Value> = told.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 3);
+    let each: Vec<f64> =
+        lines[..2].iter().map(|line| line["tasks"]["jdft2d"]["scalar"]["mae"].as_f64().unwrap()).collect();
+    assert_ne!(each[0], each[1]);
+    assert_eq!([&lines[0]["split"], &lines[1]["split"]], ["fold0_test", "fold1_test"]);
+    let mean = &lines[2]["tasks"]["jdft2d"]["mae"];
+    close(&mean["mean"], (each[0] + each[1]) / 2.0);
+    close(&mean["std"], (each[0] - each[1]).abs() / 2.0_f64.sqrt());
+    assert!(runs.iter().all(|run| run.join("predictions-fold0_test.parquet").exists()
+        || run.join("predictions-fold1_test.parquet").exists()));
+    evaluate("jdft2d", &runs[0], &["--folds", "0,1"]).refused(&["{fold} in --checkpoint"]);
+}
+
+#[test]
+fn overlapping_structures_are_judged_apart() {
+    let run = matbench_run("perovskites", "0");
+    let all: Vec<String> = rows(&matbench("perovskites")).into_iter().map(|row| row.id).collect();
+    let mask = |name: &str, ids: &[String]| {
+        let path = workshop().join(name);
+        let overlaps: Vec<bool> = (0..ids.len()).map(|i| i % 3 == 0).collect();
+        let columns: [(&str, ArrayRef); 2] = [
+            ("id", Arc::new(StringArray::from(ids.to_vec()))),
+            ("overlapping", Arc::new(BooleanArray::from(overlaps.clone()))),
+        ];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let mut writer = ArrowWriter::try_new(File::create(&path).unwrap(), batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        (path.display().to_string(), ids.iter().cloned().zip(overlaps).collect::<BTreeMap<_, _>>())
+    };
+    let (file, overlaps) = mask("mask.parquet", &all);
+    let told = evaluate("perovskites", &run, &["--mask", &file]).ok();
+    let told: Value = serde_json::from_str(&told.stdout).unwrap();
+    let predicted = predictions(&run.join("predictions-fold0_test.parquet"), "e_form");
+    let by_overlap = &told["breakdown"]["perovskites"]["by_overlap"];
+    for (name, wanted) in [("overlapping", true), ("non_overlapping", false)] {
+        let errors: Vec<f64> = predicted
+            .iter()
+            .filter(|(id, _)| overlaps[*id] == wanted)
+            .map(|(_, (label, prediction))| (label - prediction).abs())
+            .collect();
+        assert_eq!(by_overlap[name]["structures"], errors.len());
+        close(&by_overlap[name]["mae"], errors.iter().sum::<f64>() / errors.len() as f64);
+    }
+    close(&by_overlap["combined"]["mae"], told["tasks"]["perovskites"]["scalar"]["mae"].as_f64().unwrap());
+    let (short, _) = mask("short.parquet", &all[..3]);
+    evaluate("perovskites", &run, &["--mask", &short]).refused(&["does not tell of structure `mb-"]);
+    let wrong = run.join("predictions-fold0_test.parquet").display().to_string();
+    evaluate("perovskites", &run, &["--mask", &wrong]).refused(&["no column overlapping"]);
+}
+
+/// The tensors of a safetensors file, byte by byte.
+fn tensors(file: &Path) -> BTreeMap<String, Vec<u8>> {
+    let bytes = fs::read(file).unwrap();
+    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let table: Value = serde_json::from_slice(&bytes[8..8 + header]).unwrap();
+    let of = |entry: &Value| {
+        let offset = |i: usize| 8 + header + entry["data_offsets"][i].as_u64().unwrap() as usize;
+        bytes[offset(0)..offset(1)].to_vec()
+    };
+    let named = table.as_object().unwrap().iter().filter(|(name, _)| *name != "__metadata__");
+    named.map(|(name, entry)| (name.clone(), of(entry))).collect()
+}
+
+#[test]
+fn frozen_tensors_stay_as_they_are() {
+    let (run, data) = (workshop().join("frozen"), matbench("dielectric"));
+    let freeze = "transfer.freeze=[\"embedding\", \"backbone.int_blocks.0\"]";
+    let more = ["--scratch", "--task", "dielectric", "--set", freeze, "--set", "checkpoint.keep=9"];
+    train(&call("finetune", "matbench.toml", &data, &run, &more)).ok();
+    let at = |step: u32| tensors(&run.join(format!("checkpoints/step-{step:08}/model.safetensors")));
+    let (before, after) = (at(0), at(2));
+    let is_frozen = |name: &str| name.starts_with("embedding.") || name.starts_with("backbone.int_blocks.0.");
+    let (mut frozen, mut moved) = (0, 0);
+    for (name, tensor) in &before {
+        if is_frozen(name) {
+            frozen += 1;
+            assert!(after[name] == *tensor, "{name} moved");
+        } else {
+            moved += usize::from(after[name] != *tensor);
+        }
+    }
+    assert!(frozen > 10 && moved > 10, "{frozen} {moved}");
+    let evaluated = evaluate("dielectric", &run, &[]).ok();
+    assert!(evaluated.stdout.contains("\"mae\""));
+    let other = workshop().join("frozen-nothing");
+    let more = ["--scratch", "--task", "dielectric", "--set", "transfer.freeze=[\"backbone.blocks\"]"];
+    train(&call("finetune", "matbench.toml", &data, &other, &more))
+        .refused(&["transfer.freeze", "none matches"]);
+}
+
+#[test]
+fn a_property_that_is_not_there_is_refused_with_those_that_are() {
+    let (run, data) = (workshop().join("refused"), matbench("phonons"));
+    let refused = |set: &str, words: &[&str]| {
+        let more = ["--scratch", "--task", "phonons", "--set", set];
+        train(&call("finetune", "matbench.toml", &data, &run, &more)).refused(words);
+    };
+    refused("heads.target=phdos", &["phdos", "last_phdos_peak"]);
+    refused("heads.unit=meV", &["last_phdos_peak", "heads.unit = \"cm⁻¹\" or \"mcm⁻¹\"", "\"meV\""]);
+    refused("heads.forces=gradient", &["heads.forces", "none"]);
+    refused("heads.loss={ cross-entropy = 1.0 }", &["0 and 1", "last_phdos_peak"]);
+    refused("dataset.train=fold7_train", &["fold7_train"]);
+}
+
+#[test]
+fn a_sweep_goes_on_where_it_was_and_ranks_its_points() {
+    let (dir, data) = (workshop().join("sweep"), matbench("log_gvrh"));
+    let place = dir.display().to_string();
+    let over = "optimizer.lr=[1e-3, 1e-5]";
+    let more = ["--scratch", "--task", "log_gvrh", "--dir", &place, "--over", over, "--json"];
+    let mut arguments = call("sweep", "matbench.toml", &data, Path::new("unused"), &more);
+    // Each point has a directory of its own.
+    let unused = arguments.iter().position(|a| a.starts_with("run.dir=")).unwrap();
+    arguments.drain(unused - 1..=unused);
+    let table = |ended: Ended| -> Vec<Value> {
+        ended.ok().stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let first = table(train(&arguments));
+    let best = |row: &Value| row["best"]["metric"].as_f64().unwrap();
+    assert_eq!(first.len(), 2);
+    assert!(best(&first[0]) < best(&first[1]));
+    let runs = ["optimizer.lr=0.001", "optimizer.lr=1e-5"].map(|name| dir.join(name));
+    assert!(
+        runs.iter().all(|run| run.join("metrics.jsonl").exists()),
+        "{:?}",
+        tree(&dir).iter().map(|f| &f.0).collect::<Vec<_>>()
+    );
+    // One point is lost, one was left before its end: both are made again, and alike.
+    let log = fs::read(runs[0].join("train.log")).unwrap();
+    fs::remove_dir_all(&runs[1]).unwrap();
+    let second = table(train(&arguments));
+    assert_eq!(fs::read(runs[0].join("train.log")).unwrap(), log, "a finished point ran again");
+    let numbers =
+        |rows: &[Value]| rows.iter().map(|r| (r["run"].clone(), r["best"].clone())).collect::<Vec<_>>();
+    assert_eq!(numbers(&first), numbers(&second));
+    arguments.extend(["--over".to_owned(), "run.seed=[1, 2]".to_owned()]);
+    train(&arguments).refused(&["holds another sweep"]);
+}

@@ -1,0 +1,210 @@
+//! `jmp-train sweep`: a fine-tuning run for each point of a grid, one after the other; interrupted, it goes on.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+use super::{CommonArgs, DONE, FAILED};
+use crate::config::{Config, RunKind, Source};
+use crate::sweep::{self, Grid, Outcome, Point, Standing, SweepError};
+
+/// Set by Ctrl-C or SIGTERM: the running point stops after a checkpoint, the rest waits.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Arguments of `sweep`.
+#[derive(Debug, Args)]
+pub(super) struct SweepArgs {
+    /// The fine-tuning configuration.
+    config: PathBuf,
+    /// Where the runs go, one directory each, and the table of all.
+    #[arg(long)]
+    dir: PathBuf,
+    /// Values to try: KEY=[VALUE, …]. Repeatable; beside or in place of the configuration's [sweep].
+    #[arg(long, value_name = "KEY=[…]")]
+    over: Vec<String>,
+    /// The pre-trained model.
+    #[arg(long, value_name = "CKPT", required_unless_present = "scratch")]
+    checkpoint: Option<PathBuf>,
+    /// Train from random weights instead.
+    #[arg(long, conflicts_with = "checkpoint")]
+    scratch: bool,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+/// What two calls on one directory must agree in.
+#[derive(Debug, Serialize)]
+struct Plan {
+    config: PathBuf,
+    settings: Vec<String>,
+    checkpoint: Option<PathBuf>,
+    over: Grid,
+}
+
+/// A line of the table.
+#[derive(Debug, Serialize)]
+struct Row {
+    kind: &'static str,
+    run: String,
+    settings: Vec<String>,
+    #[serde(flatten)]
+    outcome: Outcome,
+}
+
+impl SweepArgs {
+    /// Runs the command.
+    pub(super) fn run(&self, out: &mut dyn Write) -> anyhow::Result<u8> {
+        #[derive(Deserialize)]
+        struct SweepOnly {
+            #[serde(default)]
+            sweep: Grid,
+        }
+        let settings = self.common.overrides();
+        let SweepOnly { sweep: mut grid } = Source::read(&self.config, &settings)?.parse()?;
+        for text in &self.over {
+            sweep::add_to_grid(&mut grid, text)?;
+        }
+        if grid.is_empty() {
+            return Err(SweepError::Empty.into());
+        }
+        let points = sweep::points(&grid);
+        // All points must be configurations before the first of them runs.
+        for point in &points {
+            Config::read_kind(&self.config, &self.settings_of(point), RunKind::Finetune)?;
+        }
+        let (config, checkpoint) = (self.config.clone(), self.checkpoint.clone());
+        sweep::claim(&self.dir, &Plan { config, settings, checkpoint, over: grid })?;
+        ctrlc::set_handler(|| STOP.store(true, Ordering::Relaxed)).context("listening for signals")?;
+        let mut rows = Vec::new();
+        for (index, point) in points.iter().enumerate() {
+            if !self.common.quiet && !self.common.json {
+                writeln!(out, "point {} of {}: {}", index + 1, points.len(), point.name)?;
+                out.flush()?;
+            }
+            match self.finished(point)? {
+                Some(outcome) => rows.push(self.row(point, outcome)),
+                None => return self.stopped(out),
+            }
+        }
+        self.tell(rows, out)?;
+        Ok(DONE)
+    }
+
+    fn settings_of(&self, point: &Point) -> Vec<String> {
+        let mut settings = self.common.overrides();
+        settings.extend(point.settings.iter().cloned());
+        settings.push(format!("run.dir={:?}", self.run_dir(point).display().to_string()));
+        settings
+    }
+
+    fn run_dir(&self, point: &Point) -> PathBuf {
+        self.dir.join(&point.name)
+    }
+
+    /// Runs a point to its end, from wherever it stands. `None`: it was stopped by a signal.
+    fn finished(&self, point: &Point) -> anyhow::Result<Option<Outcome>> {
+        let dir = self.run_dir(point);
+        let mut command = Command::new(std::env::current_exe().context("finding this program")?);
+        command.arg("finetune");
+        match sweep::standing(&dir) {
+            Standing::Done(outcome) => return Ok(Some(outcome)),
+            Standing::Begun => command.arg("--resume").arg(&dir),
+            Standing::Open => {
+                command.arg(&self.config);
+                match &self.checkpoint {
+                    Some(checkpoint) => command.arg("--checkpoint").arg(checkpoint),
+                    None => command.arg("--scratch"),
+                };
+                for setting in self.settings_of(point) {
+                    command.arg("--set").arg(setting);
+                }
+                &mut command
+            }
+        };
+        if self.common.quiet || self.common.json {
+            command.arg("--quiet");
+        }
+        let status = run_to_end(&mut command)?;
+        match sweep::standing(&dir) {
+            Standing::Done(outcome) => Ok(Some(outcome)),
+            _ if STOP.load(Ordering::Relaxed) => Ok(None),
+            _ => anyhow::bail!("the run in {} failed ({status}); its log tells why", dir.display()),
+        }
+    }
+
+    fn row(&self, point: &Point, outcome: Outcome) -> Row {
+        let run = self.run_dir(point).display().to_string();
+        Row { kind: "point", run, settings: point.settings.clone(), outcome }
+    }
+
+    /// The table, best first; points without validation last.
+    fn tell(&self, mut rows: Vec<Row>, out: &mut dyn Write) -> anyhow::Result<()> {
+        let metric = |row: &Row| row.outcome.best.as_ref().map_or(f64::INFINITY, |best| best.metric);
+        rows.sort_by(|a, b| metric(a).total_cmp(&metric(b)));
+        let file = self.dir.join("table.json");
+        std::fs::write(&file, serde_json::to_string_pretty(&rows)? + "\n")
+            .with_context(|| format!("cannot write {}", file.display()))?;
+        if self.common.quiet {
+            return Ok(());
+        }
+        if !self.common.json {
+            writeln!(
+                out,
+                "{:>12}  {:>9}  {:>9}  {:>8}  settings",
+                "validation", "at step", "steps", "minutes"
+            )?;
+        }
+        for row in &rows {
+            if self.common.json {
+                writeln!(out, "{}", serde_json::to_string(row)?)?;
+                continue;
+            }
+            let Outcome { step, minutes, best, .. } = &row.outcome;
+            let (value, at) = match best {
+                Some(best) => (format!("{:.6}", best.metric), best.step.to_string()),
+                None => ("none".to_owned(), "none".to_owned()),
+            };
+            let settings = row.settings.join(" ");
+            writeln!(out, "{value:>12}  {at:>9}  {step:>9}  {minutes:>8.1}  {settings}")?;
+        }
+        Ok(())
+    }
+
+    fn stopped(&self, out: &mut dyn Write) -> anyhow::Result<u8> {
+        if !self.common.quiet && !self.common.json {
+            writeln!(out, "stopped by a signal; the same command goes on in {}", self.dir.display())?;
+        }
+        Ok(FAILED)
+    }
+}
+
+/// Waits for a run, which is out of the terminal's reach, and passes one signal on to it.
+fn run_to_end(command: &mut Command) -> anyhow::Result<ExitStatus> {
+    use std::os::unix::process::CommandExt;
+    let mut child = command.process_group(0).stdin(Stdio::null()).spawn().context("starting a run")?;
+    let mut told = false;
+    loop {
+        if let Some(status) = child.try_wait().context("waiting for a run")? {
+            return Ok(status);
+        }
+        if STOP.load(Ordering::Relaxed) && !told {
+            told = true;
+            ask_to_stop(&child)?;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// SIGTERM, upon which a run saves a checkpoint and ends.
+fn ask_to_stop(child: &Child) -> anyhow::Result<()> {
+    let status = Command::new("kill").arg("-TERM").arg(child.id().to_string()).status();
+    let sent = status.context("sending SIGTERM")?.success();
+    anyhow::ensure!(sent, "SIGTERM could not be sent to process {}", child.id());
+    Ok(())
+}

@@ -1,0 +1,204 @@
+//! A checkpoint judged on a split: errors, their breakdown, and the predictions as a file.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde::Serialize;
+
+use crate::breakdown::{Breakdown, BreakdownSums};
+use crate::checkpoint::{self, CheckpointError, Info, State, TaskRecord};
+use crate::config::{Config, ForceMode};
+use crate::distributed::World;
+use crate::evaluate::{energy_constant, errors_on};
+use crate::metrics::Errors;
+use crate::network::Network;
+use crate::overlap_mask::{self, MaskError};
+use crate::predictions::PredictionWriter;
+use crate::setup;
+use crate::task::Task;
+
+/// What is to be judged.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// A run directory or a checkpoint in it.
+    pub checkpoint: &'a Path,
+    /// The split; the configuration's, else `test`, when absent.
+    pub split: Option<&'a str>,
+    /// Where predictions go; predictions-SPLIT.parquet in the run directory (or here) when absent.
+    pub output: Option<&'a Path>,
+    /// A mask of ids that overlap with pre-training.
+    pub mask: Option<&'a Path>,
+}
+
+/// The outcome; also `evaluation-SPLIT.json` of a run directory.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Evaluation {
+    kind: &'static str,
+    /// The split.
+    pub split: String,
+    /// The checkpoint that was used.
+    pub checkpoint: String,
+    /// The file of predictions.
+    pub predictions: String,
+    /// Tasks trained on forces alone: their energies are shifted by the mean error on the training split.
+    pub shifted: Vec<String>,
+    /// Whether references and scales are the configuration's: an imported model brings none.
+    pub scales_of_configuration: bool,
+    /// Errors by task.
+    pub tasks: BTreeMap<String, Errors>,
+    /// Errors by task, broken down.
+    pub breakdown: BTreeMap<String, Breakdown>,
+}
+
+impl Evaluation {
+    /// Judges a checkpoint with the datasets of a configuration, and leaves the outcome in its run directory.
+    pub fn run(mut config: Config, request: Request) -> anyhow::Result<Self> {
+        let path = checkpoint::locate(request.checkpoint, true)?;
+        let info = checkpoint::read_info(&path)?;
+        config.model = info.model.clone();
+        let mut tasks = tasks_of(&config, &info, &path)?;
+        let network = load(&config, &path)?;
+        let shifted = settle_energies(&network, &config, &mut tasks)?;
+        let own = config.tasks.first().and_then(|task| task.data.test.as_deref());
+        let split = request.split.or(own).unwrap_or("test").to_owned();
+        let output =
+            request.output.map_or_else(|| default_output(request.checkpoint, &split), Path::to_path_buf);
+        let mask =
+            request.mask.map(|file| Ok::<_, MaskError>((file, overlap_mask::read(file)?))).transpose()?;
+        let scalar = tasks.first().and_then(|task| task.record.scalar.as_ref());
+        let mut writer = PredictionWriter::create(&output, scalar)?;
+        let alone = World::alone();
+        let (mut judged, mut breakdown) = (BTreeMap::new(), BTreeMap::new());
+        for (index, task) in tasks.iter().enumerate() {
+            let record = &task.record;
+            let mut sums = BreakdownSums::new(record, mask.as_ref().map(|(_, mask)| mask));
+            let mut errors = errors_on(
+                &network,
+                &config,
+                (&tasks, index),
+                (&split, u64::MAX),
+                &alone,
+                |batch, prediction| {
+                    let mut told = prediction.clone();
+                    let mut labelled = batch.clone();
+                    if has_no_energy(record) {
+                        told.energy.fill(f64::NAN);
+                        labelled.has_energy.fill(false);
+                    }
+                    sums.observe(&labelled, &told).map_err(|id| {
+                        let path = mask.as_ref().map_or(PathBuf::new(), |(file, _)| file.to_path_buf());
+                        MaskError::Absent { path, id }
+                    })?;
+                    Ok(writer.write(&record.name, &record.transform, batch, &told)?)
+                },
+            )?;
+            if has_no_energy(record) {
+                (errors.energy_mae, errors.energy_mae_per_atom, errors.energy_within) = (None, None, None);
+            }
+            judged.insert(record.name.clone(), errors);
+            breakdown.insert(record.name.clone(), sums.finish());
+        }
+        let evaluation = Self {
+            kind: "evaluation",
+            split,
+            checkpoint: path.display().to_string(),
+            predictions: writer.finish()?.display().to_string(),
+            shifted,
+            scales_of_configuration: info.origin.is_some(),
+            tasks: judged,
+            breakdown,
+        };
+        evaluation.keep(request.checkpoint)?;
+        Ok(evaluation)
+    }
+
+    /// Leaves the outcome in the run's directory, where `jmp-tools` finds it.
+    fn keep(&self, run: &Path) -> anyhow::Result<()> {
+        if run.join("config.toml").is_file() {
+            let file = run.join(format!("evaluation-{}.json", self.split));
+            std::fs::write(&file, serde_json::to_string_pretty(self)? + "\n")
+                .with_context(|| format!("cannot write {}", file.display()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a model's energies mean nothing: it has a force head, and its energy head was never trained.
+fn has_no_energy(record: &TaskRecord) -> bool {
+    record.scalar.is_none() && record.energy_weight == 0.0 && record.forces == ForceMode::Direct
+}
+
+/// The tasks of a configuration with the transforms and graphs that the model was trained with.
+fn tasks_of(config: &Config, info: &Info, path: &Path) -> anyhow::Result<Vec<Task>> {
+    let then: Vec<String> = info.tasks.iter().map(described).collect();
+    let now: Vec<String> = config
+        .tasks
+        .iter()
+        .map(|task| match &task.scalar {
+            Some(scalar) => format!("{} ({} {:?})", task.data.name, scalar.target, scalar.pooling),
+            None => task.data.name.clone(),
+        })
+        .collect();
+    // Whether forces are an energy's gradient shows in no tensor: an imported model is used as configured.
+    let same = |a: ForceMode, b: ForceMode| match info.origin {
+        Some(_) => (a == ForceMode::Direct) == (b == ForceMode::Direct),
+        None => a == b,
+    };
+    let same_heads = info.tasks.iter().zip(&config.tasks).all(|(a, b)| same(a.forces, b.forces));
+    if info.kind != config.kind || then != now || !same_heads {
+        let differences = vec![format!(
+            "the checkpoint is of {} on {}; the configuration is of {} on {}",
+            info.kind.name(),
+            then.join(", "),
+            config.kind.name(),
+            now.join(", ")
+        )];
+        return Err(CheckpointError::Differs { path: path.to_path_buf(), differences }.into());
+    }
+    let mut tasks = Task::open_all(config)?;
+    for (task, record) in tasks.iter_mut().zip(&info.tasks).filter(|_| info.origin.is_none()) {
+        task.record.transform = record.transform.clone();
+        task.record.graph = record.graph;
+        task.record.energy_weight = record.energy_weight;
+        task.record.force_weight = record.force_weight;
+    }
+    Ok(tasks)
+}
+
+fn described(record: &TaskRecord) -> String {
+    match &record.scalar {
+        Some(scalar) => format!("{} ({} {:?})", record.name, scalar.name, scalar.pooling),
+        None => record.name.clone(),
+    }
+}
+
+/// A model trained on forces alone knows energies up to a constant: it is chosen so that the mean error on the training
+/// split vanishes. Returns the names of such tasks.
+fn settle_energies(network: &Network, config: &Config, tasks: &mut [Task]) -> anyhow::Result<Vec<String>> {
+    let mut shifted = Vec::new();
+    for index in 0..tasks.len() {
+        let record = &tasks[index].record;
+        if record.energy_weight > 0.0 || has_no_energy(record) {
+            continue;
+        }
+        if let Some(constant) = energy_constant(network, config, (tasks, index))? {
+            let record = &mut tasks[index].record;
+            record.transform.mean += record.transform.std * constant;
+            shifted.push(record.name.clone());
+        }
+    }
+    Ok(shifted)
+}
+
+fn load(config: &Config, path: &Path) -> anyhow::Result<Network> {
+    let network = setup::network(config, setup::device(config, None)?);
+    let weights = State::read_weights(path)?.into_best_weights();
+    network.load(&weights).map_err(|e| CheckpointError::content(path, e.to_string()))?;
+    Ok(network)
+}
+
+fn default_output(checkpoint: &Path, split: &str) -> PathBuf {
+    let dir = if checkpoint.join("config.toml").is_file() { checkpoint } else { Path::new(".") };
+    dir.join(format!("predictions-{split}.parquet"))
+}
