@@ -42,6 +42,20 @@ pub struct TaskErrors {
     pub force_cosine: Option<f64>,
     /// Errors of a scalar target, where one is predicted.
     pub scalar: Option<ScalarErrors>,
+    /// Errors on the parts that a mask tells apart: `overlapping`, `non_overlapping`, `combined`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub by_overlap: BTreeMap<String, PartErrors>,
+}
+
+/// Errors on a part of a split.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct PartErrors {
+    /// Its structures.
+    pub structures: Option<u64>,
+    /// Mean absolute error of the energy or the scalar target, in the unit of the whole's.
+    pub mae: Option<f64>,
+    /// Mean absolute error of force components, eV/Å.
+    pub force_mae: Option<f64>,
 }
 
 /// Errors of a scalar target.
@@ -92,7 +106,24 @@ pub fn of(value: &Value, file: &str) -> Option<Evaluation> {
     }
     let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_string();
     let (split, checkpoint) = (text("split"), text("checkpoint"));
-    Some(Evaluation { file: file.into(), split, checkpoint, tasks: tasks(value) })
+    let mut tasks = tasks(value);
+    for (name, errors) in &mut tasks {
+        errors.by_overlap = parts(value.get("breakdown").and_then(|b| b.get(name)?.get("by_overlap")));
+    }
+    Some(Evaluation { file: file.into(), split, checkpoint, tasks })
+}
+
+fn parts(value: Option<&Value>) -> BTreeMap<String, PartErrors> {
+    let part = |errors: &Value| {
+        let number = |key: &str| errors.get(key).and_then(Value::as_f64);
+        PartErrors {
+            structures: errors.get("structures").and_then(Value::as_u64),
+            mae: number("mae"),
+            force_mae: number("force_mae"),
+        }
+    };
+    let parts = value.and_then(Value::as_object).into_iter().flatten();
+    parts.map(|(name, errors)| (name.clone(), part(errors))).collect()
 }
 
 /// Errors by task in a line about a validation or an evaluation.
@@ -134,6 +165,7 @@ fn task_errors(errors: &Value) -> TaskErrors {
         force_mae_of_zero: number("force_mae_of_zero"),
         force_cosine: number("force_cosine"),
         scalar: errors.get("scalar").and_then(scalar_errors),
+        by_overlap: BTreeMap::new(),
     }
 }
 

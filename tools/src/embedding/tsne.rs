@@ -93,13 +93,12 @@ impl Descent {
     fn step(&mut self, affinities: &Affinities, (exaggeration, momentum): (f64, f64)) {
         let gradients = gradient(affinities, &self.places, exaggeration, self.theta);
         for (i, gradient) in gradients.iter().enumerate() {
-            for k in 0..2 {
-                let gain = &mut self.gains[i][k];
+            for (k, slope) in gradient.iter().enumerate() {
+                let (gain, speed) = (&mut self.gains[i][k], &mut self.speeds[i][k]);
                 // Faster where the direction keeps, slower where it turns.
-                *gain =
-                    if gradient[k] * self.speeds[i][k] < 0.0 { *gain + 0.2 } else { (*gain * 0.8).max(0.01) };
-                self.speeds[i][k] = momentum * self.speeds[i][k] - self.rate * *gain * gradient[k];
-                self.places[i][k] += self.speeds[i][k];
+                *gain = if slope * *speed < 0.0 { *gain + 0.2 } else { (*gain * 0.8).max(0.01) };
+                *speed = momentum * *speed - self.rate * *gain * slope;
+                self.places[i][k] += *speed;
             }
         }
         let n = self.places.len().max(1) as f64;

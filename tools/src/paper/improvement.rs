@@ -44,9 +44,8 @@ pub fn by_dataset<'a>(shares: impl IntoIterator<Item = (&'a str, f64)>) -> BTree
 
 /// The two rounded errors of each task that one of Figure 2's comparisons is about: dataset, baseline, model.
 pub fn compared<'a>(paper: &'a Paper, comparison: &Comparison) -> Vec<(&'a str, Printed, Printed)> {
-    let chosen = |entry: Entry| match comparison.matbench_mean {
-        true => entry.mean.or(entry.first),
-        false => entry.first,
+    let chosen = |entry: Entry| {
+        if comparison.matbench_mean { entry.mean.or(entry.first) } else { entry.first }
     };
     let of = |task: &str, model: &str| paper.error(task, model).and_then(chosen);
     let pair = |task: &'a super::Task| {

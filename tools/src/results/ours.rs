@@ -1,5 +1,6 @@
 //! A run's error on one of the paper's tasks, and in what its settings differ from the paper's.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Serialize;
@@ -8,7 +9,7 @@ use shards::Dataset;
 use super::recognise;
 use crate::compare::measure::is_test;
 use crate::error::ReportError;
-use crate::evaluation::{Evaluation, TaskErrors};
+use crate::evaluation::{Evaluation, PartErrors, TaskErrors};
 use crate::paper::{Paper, Task};
 use crate::run_report::RunReport;
 use crate::settings::Settings;
@@ -30,6 +31,8 @@ pub struct Ours {
     pub structures: Option<u64>,
     /// Mean absolute error in the paper's unit.
     pub error: f64,
+    /// The same on the parts that a mask tells apart (Table 16): `overlapping`, `non_overlapping`, `combined`.
+    pub by_overlap: BTreeMap<String, f64>,
     /// In what the settings differ from the paper's, as far as the run tells.
     pub differs: Vec<String>,
 }
@@ -97,6 +100,7 @@ fn one(
             },
         }?;
         let few_shot = training_split(&run.settings).is_some_and(|s| s.contains("few_shot"));
+        let factor = task.factor_of(&error.unit)?;
         Some(Ours {
             run: run.report.name.clone(),
             task: task.id.clone(),
@@ -104,11 +108,18 @@ fn one(
             few_shot,
             split: evaluation.split.clone(),
             structures: errors.structures,
-            error: error.value * task.factor_of(&error.unit)?,
+            error: error.value * factor,
+            by_overlap: by_overlap(errors, &error.quantity, factor),
             differs: differs(run, task, evaluation, (path, errors, few_shot)),
         })
     });
     ours.collect()
+}
+
+fn by_overlap(errors: &TaskErrors, quantity: &str, factor: f64) -> BTreeMap<String, f64> {
+    let of = |part: &PartErrors| if quantity == "forces" { part.force_mae } else { part.mae };
+    let parts = errors.by_overlap.iter().filter_map(|(name, part)| Some((name.clone(), of(part)? * factor)));
+    parts.collect()
 }
 
 /// The dataset that a task of a fine-tuning run is trained on.

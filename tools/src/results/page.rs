@@ -39,6 +39,7 @@ fn ours(document: &mut Document, report: &ResultsReport, paper: &Paper) {
     let note = "Mean absolute errors on test splits; lower is better. “Over” is (theirs − ours) / theirs: below zero, ours is \
         worse. The paper's columns are its printed numbers.";
     document.paragraph("note", note);
+    document.table(&overlap(report, paper));
     document.table(&settings(report));
     document.close_section();
 }
@@ -102,6 +103,32 @@ fn own(error: Option<Error>) -> Cell {
 
 fn printed(value: Option<Printed>) -> Cell {
     value.map_or(Cell::number(None, 1), |v| Cell::shown(&v.to_string(), v.value))
+}
+
+/// Errors on the parts of a test split that a mask tells apart, beside Table 16.
+fn overlap(report: &ResultsReport, paper: &Paper) -> Table {
+    let columns = [
+        "run",
+        "task (unit)",
+        "overlapping",
+        "non-overlapping",
+        "combined",
+        "JMP-L overlapping",
+        "JMP-L non-overlapping",
+        "JMP-L combined",
+    ];
+    let mut table = Table::new("By overlap with the pre-training data (as Table 16)", columns);
+    for ours in report.tuned.iter().chain(&report.scratch).filter(|o| !o.by_overlap.is_empty()) {
+        let Some(task) = paper.task(&ours.task) else { continue };
+        let own = |part: &str| Cell::number(ours.by_overlap.get(part).copied(), 4);
+        let told = |model: &str| printed(paper.table("16").and_then(|t| t.entry(&task.id, model)?.first));
+        let label = with_unit(&task.label, &task.unit);
+        let mut cells = vec![Cell::text(&ours.run), Cell::text(&label)];
+        cells.extend(["overlapping", "non_overlapping", "combined"].map(own));
+        cells.extend(["JMP-L overlapping", "JMP-L non-overlapping", "JMP-L combined"].map(told));
+        table.row(cells);
+    }
+    table
 }
 
 /// What each run was, and in what it differs from the paper's.

@@ -214,6 +214,7 @@ mod tests {
             split: "test".into(),
             structures: None,
             error,
+            by_overlap: [].into(),
             differs: vec![],
         }
     }

@@ -45,33 +45,30 @@ pub fn draw(shades: &BTreeMap<u8, Shade>, chosen: Option<u8>, what: &str) -> Str
                 "<rect class=\"{class}\" x=\"{x}\" y=\"{y}\" width=\"{CELL}\" height=\"{CELL}\" rx=\"4\"{more}/>"
             )
         };
-        let _ = match shades.get(&z) {
-            Some(shade) => {
-                let share = shade.value.abs() / most;
-                let class = if shade.value < 0.0 { "cell below" } else { "cell" };
-                writeln!(
-                    svg,
-                    "<g class=\"element{}\"><title>{symbol} (Z = {z}): {} {}</title>{}\
-                     <text class=\"symbol\" x=\"{middle}\" y=\"{}\">{symbol}</text>\
-                     <text class=\"count\" x=\"{middle}\" y=\"{}\">{}</text></g>",
-                    if share > DARK { " on" } else { "" },
-                    escape(what),
-                    escape(&shade.text),
-                    cell(class, &format!(" fill-opacity=\"{share:.2}\"")),
-                    coordinate(y + 20.0),
-                    coordinate(y + 34.0),
-                    escape(&shade.text)
-                )
-            }
-            None => {
-                let class = if chosen == Some(z) { "chosen" } else { "absent" };
-                writeln!(
-                    svg,
-                    "<g class=\"element {class}\">{}<text class=\"symbol\" x=\"{middle}\" y=\"{}\">{symbol}</text></g>",
-                    cell("hole", ""),
-                    coordinate(y + 26.0)
-                )
-            }
+        let _ = if let Some(shade) = shades.get(&z) {
+            let share = shade.value.abs() / most;
+            let class = if shade.value < 0.0 { "cell below" } else { "cell" };
+            writeln!(
+                svg,
+                "<g class=\"element{}\"><title>{symbol} (Z = {z}): {} {}</title>{}\
+                 <text class=\"symbol\" x=\"{middle}\" y=\"{}\">{symbol}</text>\
+                 <text class=\"count\" x=\"{middle}\" y=\"{}\">{}</text></g>",
+                if share > DARK { " on" } else { "" },
+                escape(what),
+                escape(&shade.text),
+                cell(class, &format!(" fill-opacity=\"{share:.2}\"")),
+                coordinate(y + 20.0),
+                coordinate(y + 34.0),
+                escape(&shade.text)
+            )
+        } else {
+            let class = if chosen == Some(z) { "chosen" } else { "absent" };
+            writeln!(
+                svg,
+                "<g class=\"element {class}\">{}<text class=\"symbol\" x=\"{middle}\" y=\"{}\">{symbol}</text></g>",
+                cell("hole", ""),
+                coordinate(y + 26.0)
+            )
         };
     }
     svg + "</svg>"

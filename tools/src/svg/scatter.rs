@@ -58,7 +58,7 @@ pub fn draw(groups: &[Group], label: &str) -> String {
 
 /// Colours repeat after [`SERIES`] groups; then points are squares.
 fn class(index: usize) -> String {
-    let shape = if index / SERIES % 2 == 0 { "" } else { " square" };
+    let shape = if (index / SERIES).is_multiple_of(2) { "" } else { " square" };
     format!("dots{shape} s{}", index % SERIES)
 }
 

@@ -112,6 +112,28 @@ fn scalar_targets_and_folds_are_compared_in_the_papers_unit() {
 }
 
 #[test]
+fn parts_of_a_mask_stand_beside_table_16() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("lumo");
+    write(&dir, "[dataset]\npath = \"shards/qm9\"\n[model]\npreset = \"jmp-l\"\n", &[(1.0, 0.1)], None);
+    // As `jmp-train evaluate --mask` leaves it; the errors are in meV, as the configuration asked.
+    let evaluation = r#"{"kind":"evaluation","split":"test","checkpoint":"c",
+        "tasks":{"qm9":{"structures":3,"scalar":{"target":"eps_LUMO","unit":"meV","mae":9.5}}},
+        "breakdown":{"qm9":{"by_overlap":{"overlapping":{"structures":1,"mae":12.5},"non_overlapping":{"structures":2,"mae":8.0},"combined":{"structures":3,"mae":9.5}}}}}"#;
+    fs::write(dir.join("evaluation-test.json"), evaluation).unwrap();
+    let (json, page, csv) = report(home.path(), &["results", "lumo"]);
+    assert_eq!(
+        json["tuned"][0]["by_overlap"],
+        serde_json::json!({"overlapping": 12.5, "non_overlapping": 8.0, "combined": 9.5})
+    );
+    assert!(page.contains("as Table 16"));
+    // Table 16: ε LUMO 8.5 overlapping, 8.9 not.
+    for cell in ["overlapping,12.5,", "JMP-L overlapping,8.5,", "JMP-L non-overlapping,8.9,"] {
+        assert!(csv.contains(cell), "{cell}: {csv}");
+    }
+}
+
+#[test]
 fn the_papers_numbers_alone_are_a_report() {
     let home = tempfile::tempdir().unwrap();
     let (json, page, _) = report(home.path(), &["results"]);
