@@ -41,6 +41,8 @@ pub fn draw(bars: &[Bar], title: &str) -> String {
     for (index, bar) in bars.iter().enumerate() {
         let top = TOP + PITCH * index as f64;
         let _ = writeln!(svg, "<text x=\"2\" y=\"{}\">{}</text>", top + 11.0, escape(&fitting(bar.name)));
+        // The axis is drawn beside the bars only, so that no line goes through a name.
+        let _ = writeln!(svg, "<path class=\"axis\" d=\"M{} {}v16\"/>", coordinate(zero), top + 13.0);
         if !bar.value.is_finite() {
             continue;
         }
@@ -59,12 +61,6 @@ pub fn draw(bars: &[Bar], title: &str) -> String {
         let (class, at) = if bar.value < 0.0 { (" class=\"end\"", end - 4.0) } else { ("", end + 4.0) };
         let _ = writeln!(svg, "<text{class} x=\"{}\" y=\"{}\">{number}</text>", coordinate(at), top + 25.0);
     }
-    let _ = writeln!(
-        svg,
-        "<path class=\"axis\" d=\"M{} {TOP}V{}\"/>",
-        coordinate(zero),
-        coordinate(height - 4.0)
-    );
     svg + "</svg>"
 }
 
