@@ -62,6 +62,14 @@ pub enum ReportError {
         /// What is wrong and what to do.
         problem: String,
     },
+    /// What is built into the program cannot be parsed.
+    #[error("built-in {what}: {problem}; this is a fault of the program")]
+    BuiltIn {
+        /// The file it comes from.
+        what: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
     /// A question was asked that the data cannot answer.
     #[error("{0}")]
     Usage(String),
@@ -86,7 +94,7 @@ pub enum ReportError {
 impl ReportError {
     /// Whether the input is to blame, rather than the machine.
     pub fn is_input(&self) -> bool {
-        !matches!(self, Self::Write { .. })
+        !matches!(self, Self::Write { .. } | Self::BuiltIn { .. })
     }
 
     pub(crate) fn read(path: &Path) -> impl FnOnce(io::Error) -> Self {

@@ -26,7 +26,7 @@ pub struct Evaluation {
 }
 
 /// Errors of one task; absent where nothing was labelled.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct TaskErrors {
     /// Structures judged.
     pub structures: Option<u64>,
@@ -40,6 +40,35 @@ pub struct TaskErrors {
     pub force_mae_of_zero: Option<f64>,
     /// Mean cosine between predicted and true force.
     pub force_cosine: Option<f64>,
+    /// Errors of a scalar target, where one is predicted.
+    pub scalar: Option<ScalarErrors>,
+    /// Errors on the parts that a mask tells apart: `overlapping`, `non_overlapping`, `combined`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub by_overlap: BTreeMap<String, PartErrors>,
+}
+
+/// Errors on a part of a split.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct PartErrors {
+    /// Its structures.
+    pub structures: Option<u64>,
+    /// Mean absolute error of the energy or the scalar target, in the unit of the whole's.
+    pub mae: Option<f64>,
+    /// Mean absolute error of force components, eV/Å.
+    pub force_mae: Option<f64>,
+}
+
+/// Errors of a scalar target.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ScalarErrors {
+    /// The target's name in the shards.
+    pub target: String,
+    /// Unit of the errors.
+    pub unit: String,
+    /// Mean absolute error; absent for classes.
+    pub mae: Option<f64>,
+    /// The same for a model that always predicts the training split's mean.
+    pub mae_of_zero: Option<f64>,
 }
 
 /// All evaluations among the JSON files of a run directory, files in order of their names.
@@ -76,10 +105,54 @@ pub fn of(value: &Value, file: &str) -> Option<Evaluation> {
         return None;
     }
     let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_string();
+    let (split, checkpoint) = (text("split"), text("checkpoint"));
+    let mut tasks = tasks(value);
+    for (name, errors) in &mut tasks {
+        errors.by_overlap = parts(value.get("breakdown").and_then(|b| b.get(name)?.get("by_overlap")));
+    }
+    Some(Evaluation { file: file.into(), split, checkpoint, tasks })
+}
+
+fn parts(value: Option<&Value>) -> BTreeMap<String, PartErrors> {
+    let part = |errors: &Value| {
+        let number = |key: &str| errors.get(key).and_then(Value::as_f64);
+        PartErrors {
+            structures: errors.get("structures").and_then(Value::as_u64),
+            mae: number("mae"),
+            force_mae: number("force_mae"),
+        }
+    };
+    let parts = value.and_then(Value::as_object).into_iter().flatten();
+    parts.map(|(name, errors)| (name.clone(), part(errors))).collect()
+}
+
+/// Errors by task in a line about a validation or an evaluation.
+pub(crate) fn tasks(value: &Value) -> BTreeMap<String, TaskErrors> {
     let tasks = value.get("tasks").and_then(Value::as_object);
-    let tasks =
-        tasks.into_iter().flatten().map(|(name, errors)| (name.clone(), task_errors(errors))).collect();
-    Some(Evaluation { file: file.into(), split: text("split"), checkpoint: text("checkpoint"), tasks })
+    tasks.into_iter().flatten().map(|(name, errors)| (name.clone(), task_errors(errors))).collect()
+}
+
+/// A mean absolute error.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Absolute {
+    /// `energy`, `forces`, or the scalar target's name.
+    pub quantity: String,
+    /// Its unit.
+    pub unit: String,
+    /// The error.
+    pub value: f64,
+}
+
+impl TaskErrors {
+    /// All mean absolute errors.
+    pub fn absolute(&self) -> Vec<Absolute> {
+        let named = |quantity: &str, unit: &str, value: Option<f64>| {
+            value.map(|value| Absolute { quantity: quantity.into(), unit: unit.into(), value })
+        };
+        let scalar = self.scalar.as_ref().and_then(|s| named(&s.target, &s.unit, s.mae));
+        let energies = [named("energy", "eV", self.energy_mae), named("forces", "eV/Å", self.force_mae)];
+        energies.into_iter().flatten().chain(scalar).collect()
+    }
 }
 
 fn task_errors(errors: &Value) -> TaskErrors {
@@ -91,5 +164,18 @@ fn task_errors(errors: &Value) -> TaskErrors {
         force_mae: number("force_mae"),
         force_mae_of_zero: number("force_mae_of_zero"),
         force_cosine: number("force_cosine"),
+        scalar: errors.get("scalar").and_then(scalar_errors),
+        by_overlap: BTreeMap::new(),
     }
+}
+
+fn scalar_errors(errors: &Value) -> Option<ScalarErrors> {
+    let text = |key: &str| errors.get(key).and_then(Value::as_str).map(str::to_string);
+    let number = |key: &str| errors.get(key).and_then(Value::as_f64);
+    Some(ScalarErrors {
+        target: text("target")?,
+        unit: text("unit")?,
+        mae: number("mae"),
+        mae_of_zero: number("mae_of_zero"),
+    })
 }

@@ -8,10 +8,14 @@
 //! - [`run_report`], [`evaluation`], [`series`]: what is gathered from run directories
 //! - [`distribution`], [`histogram`], [`sampling`], [`memory`], [`mass`]: what numbers become
 //! - [`overlap`]: which structures of some sets occur in others
+//! - [`paper`], [`results`], [`compare`], [`cost`], [`settings`]: runs beside one another and beside the paper
+//! - [`embedding`]: maps of structures and similarities of elements
 //! - [`document`], [`html`], [`svg`], [`number`]: pages, on which every command builds
 //! - [`dataset_page`], [`coverage_page`], [`run_page`], [`summary_page`]: the page of `stats`
 
 pub mod cmd;
+pub mod compare;
+pub mod cost;
 pub mod counts;
 pub mod coverage;
 pub mod coverage_page;
@@ -19,6 +23,7 @@ pub mod dataset_page;
 pub mod dataset_report;
 pub mod distribution;
 pub mod document;
+pub mod embedding;
 mod error;
 pub mod evaluation;
 pub mod histogram;
@@ -29,13 +34,16 @@ pub mod memory;
 pub mod mix;
 pub mod number;
 pub mod overlap;
+pub mod paper;
 pub mod report;
+pub mod results;
 pub mod run_page;
 pub mod run_report;
 pub mod sample;
 mod sample_page;
 pub mod sampling;
 pub mod series;
+pub mod settings;
 pub mod summary_page;
 pub mod svg;
 

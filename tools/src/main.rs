@@ -5,7 +5,12 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tools::ReportError;
+use tools::cmd::compare::CompareArgs;
+use tools::cmd::cost::CostArgs;
+use tools::cmd::element_similarity::ElementSimilarityArgs;
+use tools::cmd::embedding_map::EmbeddingMapArgs;
 use tools::cmd::overlap::OverlapArgs;
+use tools::cmd::results::ResultsArgs;
 use tools::cmd::stats::StatsArgs;
 
 /// Reports about shards and runs.
@@ -22,6 +27,16 @@ enum Command {
     Stats(StatsArgs),
     /// Which structures of some sets occur in others: a matrix, lists of ids, masks for evaluation.
     Overlap(OverlapArgs),
+    /// Runs side by side: curves, final errors, time to match, ablation tables.
+    Compare(CompareArgs),
+    /// Our errors beside the paper's, with relative improvements.
+    Results(ResultsArgs),
+    /// Device hours and CO₂ of runs, and of the paper's.
+    Cost(CostArgs),
+    /// A map of structures' embeddings (t-SNE), coloured by dataset.
+    EmbeddingMap(EmbeddingMapArgs),
+    /// How alike the embeddings of elements are, on periodic tables.
+    ElementSimilarity(ElementSimilarityArgs),
 }
 
 fn main() -> ExitCode {
@@ -29,6 +44,11 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Stats(stats) => stats.run(out),
         Command::Overlap(overlap) => overlap.run(out),
+        Command::Compare(compare) => compare.run(out),
+        Command::Results(results) => results.run(out),
+        Command::Cost(cost) => cost.run(out),
+        Command::EmbeddingMap(map) => map.run(out),
+        Command::ElementSimilarity(similarity) => similarity.run(out),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

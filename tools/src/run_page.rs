@@ -11,15 +11,20 @@ use crate::svg::axis::Axis;
 use crate::svg::line::{self, Curve, Vertical};
 
 /// How a quantity is drawn.
-struct Style {
-    title: &'static str,
-    axis: &'static str,
-    factor: f64,
-    vertical: Vertical,
+pub(crate) struct Style {
+    /// Above the plot.
+    pub(crate) title: &'static str,
+    /// The vertical axis, with its unit.
+    pub(crate) axis: &'static str,
+    /// From the recorded unit to the axis'.
+    pub(crate) factor: f64,
+    /// What the vertical axis is.
+    pub(crate) vertical: Vertical,
 }
 
 impl Quantity {
-    fn style(self) -> Style {
+    /// How it is drawn.
+    pub(crate) fn style(self) -> Style {
         use Vertical::{Fitted, FromZero};
         let style = |title, axis, factor, vertical| Style { title, axis, factor, vertical };
         match self {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::error::ReportError;
-use crate::evaluation::{self, Evaluation};
+use crate::evaluation::{self, Evaluation, TaskErrors};
 use crate::series::{Point, Series};
 
 /// One run.
@@ -25,7 +25,7 @@ pub struct RunReport {
     pub samples: Option<u64>,
     /// Epochs done.
     pub epochs: Option<f64>,
-    /// Minutes of training, once it has ended.
+    /// Minutes of training so far, validations included.
     pub minutes: Option<f64>,
     /// Why it ended; absent while it runs, and after it was killed.
     pub ending: Option<String>,
@@ -33,6 +33,8 @@ pub struct RunReport {
     pub samples_per_second: Option<f64>,
     /// Step and value of the best validation.
     pub best: Option<Best>,
+    /// All validations, in order.
+    pub validations: Vec<Validation>,
     /// Lines of `metrics.jsonl` that are not JSON objects (a crash may cut the last one short).
     pub unreadable_lines: u64,
     /// Curves by quantity.
@@ -50,6 +52,21 @@ pub struct Best {
     pub step: u64,
     /// The metric; lower is better.
     pub metric: f64,
+}
+
+/// A validation.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Validation {
+    /// Optimiser steps done.
+    pub step: u64,
+    /// Epochs done.
+    pub epoch: Option<f64>,
+    /// Minutes since the run began, if the run recorded them.
+    pub minutes: Option<f64>,
+    /// The metric; lower is better.
+    pub metric: f64,
+    /// Errors by task.
+    pub tasks: BTreeMap<String, TaskErrors>,
 }
 
 /// What a curve shows. The order is that of the page.
@@ -126,7 +143,9 @@ struct Reading {
     samples: Option<u64>,
     epochs: Option<f64>,
     finished: Option<Value>,
+    minutes: Option<f64>,
     best: Option<Best>,
+    validations: Vec<Validation>,
     series: BTreeMap<Quantity, BTreeMap<String, Series>>,
     evaluations: Vec<Evaluation>,
 }
@@ -138,7 +157,9 @@ impl Reading {
         let step = unsigned("step").unwrap_or(self.steps);
         self.steps = self.steps.max(step);
         self.samples = unsigned("samples").or(self.samples);
-        self.epochs = value.get("epoch").and_then(Value::as_f64).or(self.epochs);
+        let number = |key: &str| value.get(key).and_then(Value::as_f64);
+        self.epochs = number("epoch").or(self.epochs);
+        self.minutes = number("minutes").or(self.minutes);
         match value.get("kind").and_then(Value::as_str) {
             Some("validation") => self.validation(step, value),
             Some("finished") => self.finished = Some(value.clone()),
@@ -158,9 +179,16 @@ impl Reading {
     fn validation(&mut self, step: u64, value: &Value) {
         self.point(Quantity::ValidationMetric, "", step, value.get("metric"));
         self.tasks(&VALIDATION_TASK_KEYS, step, value);
-        if let Some(metric) = value.get("metric").and_then(Value::as_f64)
-            && self.best.is_none_or(|best| metric < best.metric)
-        {
+        let number = |key: &str| value.get(key).and_then(Value::as_f64);
+        let Some(metric) = number("metric") else { return };
+        self.validations.push(Validation {
+            step,
+            epoch: number("epoch"),
+            minutes: number("minutes"),
+            metric,
+            tasks: evaluation::tasks(value),
+        });
+        if self.best.is_none_or(|best| metric < best.metric) {
             self.best = Some(Best { step, metric });
         }
     }
@@ -203,10 +231,11 @@ impl Reading {
             steps: self.steps,
             samples: self.samples,
             epochs: self.epochs,
-            minutes: end("minutes").and_then(Value::as_f64),
+            minutes: self.minutes,
             ending: end("ending").and_then(Value::as_str).map(str::to_string),
             samples_per_second: end("samples_per_second").and_then(Value::as_f64),
             best: self.best,
+            validations: self.validations,
             unreadable_lines: self.unreadable,
             curves: self.series.iter().map(|(quantity, names)| (*quantity, points(names))).collect(),
             last: self.series.iter().map(|(quantity, names)| (*quantity, each(names))).collect(),
@@ -229,7 +258,7 @@ mod tests {
 
     const LINES: &str = r#"{"kind":"train","step":1,"epoch":0.1,"samples":8,"loss":2.5,"lr":0.001,"tasks":{"ani1x":{"energy_loss":1.0,"force_loss":1.5,"structures":8}},"samples_per_second":10.0}
 {"kind":"train","step":2,"samples":16,"loss":null,"lr":0.002,"tasks":{"oc20":{"energy_loss":0.5}}}
-{"kind":"validation","step":2,"metric":0.7,"tasks":{"ani1x":{"structures":4,"energy_mae":0.25,"atoms":12,"force_mae":0.125}}}
+{"kind":"validation","step":2,"minutes":0.25,"metric":0.7,"tasks":{"ani1x":{"structures":4,"energy_mae":0.25,"atoms":12,"force_mae":0.125}}}
 {"kind":"train","step":3,"loss":1.5,"unheard_of":[1]}
 {"kind":"finished","ending":"complete","step":3,"samples":24,"minutes":0.5,"samples_per_second":12.5}
 {"kind":"train","step":4,"lo"#;
@@ -248,6 +277,8 @@ mod tests {
         assert_eq!((report.steps, report.samples, report.unreadable_lines), (3, Some(24), 1));
         assert_eq!((report.minutes, report.ending.as_deref()), (Some(0.5), Some("complete")));
         assert_eq!(report.best, Some(Best { step: 2, metric: 0.7 }));
+        let told: Vec<_> = report.validations.iter().map(|v| (v.step, v.minutes, v.metric)).collect();
+        assert_eq!(told, [(2, Some(0.25), 0.7)]);
         assert!(!report.curves.contains_key(&Quantity::GradientNorm));
     }
 

@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn equal_keys_share_a_slot() {
         let keys: Vec<Key> =
-            (0..1000).map(|k: u128| (k * k % 701) << 64 | (k * k % 701) * 0x9e37_79b9).collect();
+            (0..1000).map(|k: u128| k * k % 701).map(|k| (k << 64) + k * 0x9e37_79b9).collect();
         let (index, slots) = Index::build(&keys.iter().copied().map(plain).collect::<Vec<_>>());
         let distinct: std::collections::BTreeSet<Key> = keys.iter().copied().collect();
         assert_eq!(index.slots(), distinct.len());

@@ -1,10 +1,13 @@
 //! Plots as inline SVG. Colours and text sizes come from the page's style sheet, so that light and dark need no second plot.
 
 pub mod axis;
+pub mod bars;
+pub mod element_shades;
 pub mod histogram;
 pub mod line;
 pub mod matrix;
 pub mod periodic_table;
+pub mod scatter;
 pub mod share;
 
 /// Width of a plot's own coordinate system: that of a phone, so that text keeps its size there.

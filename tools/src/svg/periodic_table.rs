@@ -8,8 +8,8 @@ use shards::element;
 use super::{coordinate, ink, open};
 use crate::number::{integer, tick};
 
-const CELL: f64 = 40.0;
-const PITCH: f64 = 42.0;
+pub(super) const CELL: f64 = 40.0;
+pub(super) const PITCH: f64 = 42.0;
 /// Room between the table and the two rows below it.
 const GAP: f64 = 10.0;
 /// Shades: how strongly the accent colour covers the cell.
@@ -28,12 +28,10 @@ pub fn draw_levels(counts: &BTreeMap<u8, u64>, what: &str, most: u64) -> String 
 
 /// `share` tells how strongly a cell is shaded, 0 to 1.
 fn shaded(counts: &BTreeMap<u8, u64>, what: &str, share: impl Fn(u64) -> f64) -> String {
-    let (width, height) = (18.0 * PITCH - 2.0, 9.0 * PITCH + GAP - 2.0);
+    let (width, height) = size();
     let mut svg = open(width, height, &format!("Periodic table: {what} of each element"));
     for z in 1..=element::MAX_ATOMIC_NUMBER {
-        let (row, column) = place(z);
-        let gap = if row >= 7 { GAP } else { 0.0 };
-        let (x, y) = (f64::from(column) * PITCH, f64::from(row) * PITCH + gap);
+        let (x, y) = corner(z);
         match counts.get(&z).copied().filter(|&n| n > 0) {
             Some(count) => {
                 let shade = FAINTEST + (1.0 - FAINTEST) * share(count).clamp(0.0, 1.0);
@@ -74,6 +72,18 @@ fn rounded(count: u64) -> f64 {
     let count = count as f64;
     let step = 10f64.powf((count.log10().floor() - 2.0).max(0.0));
     (count / step).round() * step
+}
+
+/// Width and height of the table.
+pub(super) fn size() -> (f64, f64) {
+    (18.0 * PITCH - 2.0, 9.0 * PITCH + GAP - 2.0)
+}
+
+/// Upper left corner of an element's cell.
+pub(super) fn corner(z: u8) -> (f64, f64) {
+    let (row, column) = place(z);
+    let gap = if row >= 7 { GAP } else { 0.0 };
+    (f64::from(column) * PITCH, f64::from(row) * PITCH + gap)
 }
 
 /// Row and column of an element, from 0; the rare earths stand in rows 7 and 8.

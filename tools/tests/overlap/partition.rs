@@ -8,10 +8,10 @@ use crate::made_up::{molecule, write};
 use crate::{mask, numbers, table};
 
 /// A chain of the given atoms, stretched by `stretch`.
-fn chain(id: String, numbers: &[u8], stretch: f64) -> Structure {
+fn chain(id: &str, numbers: &[u8], stretch: f64) -> Structure {
     let positions: Vec<[f64; 3]> =
         (0..numbers.len()).map(|k| [stretch * k as f64, 0.1 * (k % 2) as f64, 0.0]).collect();
-    molecule(&id, numbers, &positions)
+    molecule(id, numbers, &positions)
 }
 
 /// `count` chains of H, C, O whose compositions follow a fixed rule.
@@ -22,7 +22,7 @@ fn chains(prefix: &str, count: usize, rule: impl Fn(usize) -> [usize; 3]) -> Vec
             let mut numbers = [vec![1; h], vec![6; c], vec![8; o]].concat();
             let turn = i % numbers.len();
             numbers.rotate_left(turn);
-            chain(format!("{prefix}{i}"), &numbers, 1.0 + 0.01 * i as f64)
+            chain(&format!("{prefix}{i}"), &numbers, 1.0 + 0.01 * i as f64)
         })
         .collect()
 }
@@ -37,19 +37,15 @@ fn composition(s: &Structure) -> Vec<u8> {
 fn the_known_partition_is_found() {
     let home = tempfile::tempdir().unwrap();
     let water = [8, 1, 1];
-    let reference = [
-        chain("w0".into(), &water, 1.0),
-        chain("w1".into(), &[1, 1, 8], 1.3),
-        chain("co".into(), &[6, 8], 1.1),
-    ];
+    let reference = [chain("w0", &water, 1.0), chain("w1", &[1, 1, 8], 1.3), chain("co", &[6, 8], 1.1)];
     let fine = [
-        chain("train0".into(), &[6, 1, 1, 1, 1], 1.0),
-        chain("train1".into(), &[1, 8, 1], 1.1),
-        chain("test0".into(), &[8, 6], 1.2),
-        chain("test1".into(), &[8, 8], 1.2),
-        chain("test2".into(), &[1, 1, 8], 1.2),
+        chain("train0", &[6, 1, 1, 1, 1], 1.0),
+        chain("train1", &[1, 8, 1], 1.1),
+        chain("test0", &[8, 6], 1.2),
+        chain("test1", &[8, 8], 1.2),
+        chain("test2", &[1, 1, 8], 1.2),
         // Twice water is another composition, but the same reduced formula.
-        chain("test3".into(), &[1, 1, 8, 8, 1, 1], 1.2),
+        chain("test3", &[1, 1, 8, 8, 1, 1], 1.2),
     ];
     write(&home.path().join("big"), &reference, &[("train", 0..3)]);
     write(&home.path().join("small"), &fine, &[("train", 0..2), ("test", 2..6)]);
@@ -122,10 +118,10 @@ fn many_compositions_are_compared_as_by_a_map() {
 fn held_out_sets_are_compared_with_training_sets_of_the_same_dataset() {
     let home = tempfile::tempdir().unwrap();
     let rows = [
-        chain("a".into(), &[1, 1, 8], 1.0),
-        chain("b".into(), &[6, 8], 1.0),
-        chain("c".into(), &[6, 8], 1.4),
-        chain("d".into(), &[6, 6], 1.0),
+        chain("a", &[1, 1, 8], 1.0),
+        chain("b", &[6, 8], 1.0),
+        chain("c", &[6, 8], 1.4),
+        chain("d", &[6, 6], 1.0),
     ];
     write(&home.path().join("d"), &rows, &[("all", 0..4), ("train", 0..2), ("test", 2..4)]);
     let json = numbers(home.path(), &["--within", "d"]);

@@ -1,0 +1,72 @@
+//! The errors that a run is judged by.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::evaluation::{Absolute, TaskErrors};
+use crate::run_report::RunReport;
+
+/// What an error is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Key {
+    /// The task's name in the run's configuration.
+    pub task: String,
+    /// `energy`, `forces`, or the name of a scalar target.
+    pub quantity: String,
+    /// The error's unit.
+    pub unit: String,
+}
+
+/// Mean absolute errors of a run and where they come from.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Measures {
+    /// `test` of an evaluation, or the validation.
+    pub split: String,
+    /// In the keys' units.
+    pub errors: BTreeMap<Key, f64>,
+}
+
+/// What the split of a run's own best validation is called.
+pub const VALIDATION: &str = "best validation";
+
+impl Measures {
+    /// Errors on the split named, else of the evaluation of a test split, else of the best validation.
+    pub fn of(run: &RunReport, split: Option<&str>) -> Option<Self> {
+        let chosen = |name: &str| split.map_or(is_test(name), |wanted| name == wanted);
+        if let Some(evaluation) = run.evaluations.iter().find(|e| chosen(&e.split)) {
+            return Some(Self { split: evaluation.split.clone(), errors: flat(&evaluation.tasks) });
+        }
+        if split.is_some_and(|wanted| wanted != VALIDATION) {
+            return None;
+        }
+        let best = run.validations.iter().reduce(|best, v| if v.metric < best.metric { v } else { best })?;
+        Some(Self { split: VALIDATION.into(), errors: flat(&best.tasks) })
+    }
+}
+
+/// Whether a split is for the final judgement, by its name: `test`, `test_01`, `fold0_test`.
+pub fn is_test(split: &str) -> bool {
+    split.split('_').any(|word| word == "test")
+}
+
+fn flat(tasks: &BTreeMap<String, TaskErrors>) -> BTreeMap<Key, f64> {
+    let key = |task: &String, error: Absolute| {
+        (Key { task: task.clone(), quantity: error.quantity, unit: error.unit }, error.value)
+    };
+    tasks.iter().flat_map(|(task, errors)| errors.absolute().into_iter().map(move |e| key(task, e))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_splits_are_known_by_a_word() {
+        for (split, expected) in
+            [("test", true), ("test_01", true), ("fold0_test", true), ("val", false), ("latest", false)]
+        {
+            assert_eq!(is_test(split), expected, "{split}");
+        }
+    }
+}
