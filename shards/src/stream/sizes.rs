@@ -12,7 +12,7 @@ use crate::batch::graph_of_row;
 use crate::error::ShardError;
 use crate::graph::GraphCounts;
 use crate::reader::{Block, Columns};
-use crate::statistics::{ENERGY, SplitStatistics};
+use crate::statistics::SplitStatistics;
 
 /// Size and labels of a row.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
