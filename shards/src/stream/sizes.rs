@@ -188,7 +188,8 @@ impl SizeSource for FileSizes {
             sizes.atoms = Values::Each(rows.clone().map(|row| block.natoms(row)).collect());
         }
         if facts.energy.is_none() {
-            sizes.energy = Values::Each(rows.clone().map(|row| block.row(row).label(label).is_some()).collect());
+            sizes.energy =
+                Values::Each(rows.clone().map(|row| block.row(row).label(label).is_some()).collect());
         }
         if facts.forces.is_none() {
             sizes.forces = Values::Each(rows.clone().map(|row| block.row(row).forces.is_some()).collect());
