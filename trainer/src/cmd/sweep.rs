@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -12,10 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{CommonArgs, DONE, FAILED};
 use crate::config::{Config, RunKind, Source};
+use crate::signals::Signals;
 use crate::sweep::{self, Grid, Outcome, Point, Standing, SweepError};
-
-/// Set by Ctrl-C or SIGTERM: the running point stops after a checkpoint, the rest waits.
-static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Arguments of `sweep`.
 #[derive(Debug, Args)]
@@ -80,14 +77,14 @@ impl SweepArgs {
         }
         let (config, checkpoint) = (self.config.clone(), self.checkpoint.clone());
         sweep::claim(&self.dir, &Plan { config, settings, checkpoint, over: grid })?;
-        ctrlc::set_handler(|| STOP.store(true, Ordering::Relaxed)).context("listening for signals")?;
+        let signals = Signals::listen().context("listening for signals")?;
         let mut rows = Vec::new();
         for (index, point) in points.iter().enumerate() {
             if !self.common.quiet && !self.common.json {
                 writeln!(out, "point {} of {}: {}", index + 1, points.len(), point.name)?;
                 out.flush()?;
             }
-            match self.finished(point)? {
+            match self.finished(point, signals)? {
                 Some(outcome) => rows.push(self.row(point, outcome)),
                 None => return self.stopped(out),
             }
@@ -108,7 +105,7 @@ impl SweepArgs {
     }
 
     /// Runs a point to its end, from wherever it stands. `None`: it was stopped by a signal.
-    fn finished(&self, point: &Point) -> anyhow::Result<Option<Outcome>> {
+    fn finished(&self, point: &Point, signals: &Signals) -> anyhow::Result<Option<Outcome>> {
         let dir = self.run_dir(point);
         let mut command = Command::new(std::env::current_exe().context("finding this program")?);
         command.arg("finetune");
@@ -130,10 +127,10 @@ impl SweepArgs {
         if self.common.quiet || self.common.json {
             command.arg("--quiet");
         }
-        let status = run_to_end(&mut command)?;
+        let status = run_to_end(&mut command, signals)?;
         match sweep::standing(&dir) {
             Standing::Done(outcome) => Ok(Some(outcome)),
-            _ if STOP.load(Ordering::Relaxed) => Ok(None),
+            _ if signals.is_stop_asked() => Ok(None),
             _ => anyhow::bail!("the run in {} failed ({status}); its log tells why", dir.display()),
         }
     }
@@ -185,7 +182,7 @@ impl SweepArgs {
 }
 
 /// Waits for a run, which is out of the terminal's reach, and passes one signal on to it.
-fn run_to_end(command: &mut Command) -> anyhow::Result<ExitStatus> {
+fn run_to_end(command: &mut Command, signals: &Signals) -> anyhow::Result<ExitStatus> {
     use std::os::unix::process::CommandExt;
     let mut child = command.process_group(0).stdin(Stdio::null()).spawn().context("starting a run")?;
     let mut told = false;
@@ -193,7 +190,7 @@ fn run_to_end(command: &mut Command) -> anyhow::Result<ExitStatus> {
         if let Some(status) = child.try_wait().context("waiting for a run")? {
             return Ok(status);
         }
-        if STOP.load(Ordering::Relaxed) && !told {
+        if signals.is_stop_asked() && !told {
             told = true;
             ask_to_stop(&child)?;
         }
