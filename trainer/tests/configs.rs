@@ -155,7 +155,7 @@ fn published_optimisation(config: &Config, large: bool, rmd17: bool) {
 #[test]
 fn layers_follow_their_own_rates_to_a_common_end() {
     let plan = RunPlan {
-        epoch: EpochPlan { rows: vec![40], expanded: vec![40], structures: 40, micro_batches: 10 },
+        epoch: EpochPlan { rows: vec![40], expanded: vec![40], structures: 40, steps: 10, global_batch: 4 },
         steps_per_epoch: 10,
         total_samples: 40 * 100,
         epochs: 100,
