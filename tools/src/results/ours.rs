@@ -53,7 +53,14 @@ pub fn of(paper: &Paper, run: &Judged, split: Option<&str>) -> Result<Vec<Ours>,
     let report = &run.report;
     let wrong = |problem: String| ReportError::Run { path: report.directory.clone().into(), problem };
     let chosen = |e: &&Evaluation| split.map_or(is_test(&e.split), |wanted| e.split == wanted);
-    let evaluations: Vec<&Evaluation> = report.evaluations.iter().filter(chosen).collect();
+    let mut evaluations: Vec<&Evaluation> = vec![];
+    for evaluation in report.evaluations.iter().filter(chosen) {
+        // A report that was also kept by hand is one evaluation in two files.
+        if !evaluations.iter().any(|known| known.split == evaluation.split && known.tasks == evaluation.tasks)
+        {
+            evaluations.push(evaluation);
+        }
+    }
     if evaluations.is_empty() {
         let have: Vec<&str> = report.evaluations.iter().map(|e| e.split.as_str()).collect();
         return Err(wrong(format!(

@@ -67,7 +67,13 @@ fn pair(home: &Path) {
 fn results_stand_beside_the_papers_numbers() {
     let home = tempfile::tempdir().unwrap();
     pair(home.path());
+    // The same evaluation kept a second time counts once.
+    fs::copy(home.path().join("tuned/evaluation-test_01.json"), home.path().join("tuned/kept.json")).unwrap();
     let (json, page, csv) = report(home.path(), &["results", "tuned", "--scratch", "scratch"]);
+    assert_eq!(
+        (json["rows"][0]["tuned"]["count"].as_u64(), json["tuned"].as_array().unwrap().len()),
+        (Some(1), 1)
+    );
     let row = &json["rows"][0];
     assert_eq!((row["task"].as_str(), json["rows"].as_array().unwrap().len()), (Some("rmd17/ethanol"), 1));
     // Table 3: GN-OC-S 13.0, GN-OC-L 13.3, JMP-S 2.8, JMP-L 2.0; MACE and Allegro 2.1.
