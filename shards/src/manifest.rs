@@ -152,10 +152,10 @@ impl Manifest {
         let path = dir.join(FILE_NAME);
         match fs::read(&path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && dir.join(PARTITION_FILE).exists() => {
-                return Err(ShardError::Partition { dir: dir.to_path_buf() });
+                Err(ShardError::Partition { dir: dir.to_path_buf() })
             }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                return Err(ShardError::NoManifest { dir: dir.to_path_buf() });
+                Err(ShardError::NoManifest { dir: dir.to_path_buf() })
             }
             other => Self::decode(&other.map_err(io_error("read", &path))?, &path),
         }

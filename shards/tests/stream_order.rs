@@ -355,7 +355,7 @@ fn stored_and_computed_lists_give_the_same_batches() {
     {
         let out = dir.path().join(name);
         let layout = shards::Layout { neighbors, ..layout() };
-        write(&out, &layout, &[all.clone()], 1);
+        write(&out, &layout, std::slice::from_ref(&all), 1);
         let manifest = Dataset::open(&out).unwrap().manifest().clone();
         let transform = TargetTransform::of_split(&manifest, &out, "all").unwrap();
         let entry = StreamDataset { dir: out, split: "all".into(), graph: Some(layout.graph), transform };

@@ -142,7 +142,7 @@ impl PartFile {
         let chunks = self.footer.metadata().row_group(group.index).columns().iter();
         let mut chunks: Vec<Range<u64>> = chunks
             .filter(|c| c.column_path().parts().first().is_some_and(|name| columns.wants(name)))
-            .map(|c| c.byte_range())
+            .map(parquet::file::metadata::ColumnChunkMetaData::byte_range)
             .map(|(start, length)| start..start + length)
             .collect();
         chunks.sort_by_key(|chunk| chunk.start);

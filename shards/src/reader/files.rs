@@ -75,7 +75,8 @@ impl Files {
         let bytes = match self {
             Self::Local(dir) => local_footer(&dir.join(part_file(record)), record)?,
             Self::Remote(dir) => {
-                let (hash, wanted) = (&record.footer_blake3, Wanted::Ranges(vec![start..record.bytes]));
+                let end = record.bytes;
+                let (hash, wanted) = (&record.footer_blake3, Wanted::Ranges(Vec::from([start..end])));
                 let check = Check::Content(hash.clone());
                 dir.object(&Request::new(part_file(record), "footer", wanted, check, &["file", hash]))?
             }

@@ -39,7 +39,7 @@ pub(super) struct Turn(#[allow(dead_code, reason = "dropping it is what it is fo
 /// A cache is emptied to this share of its limit, so that it is not searched at every new content.
 const KEPT: (u64, u64) = (9, 10);
 /// What a killed process left in `fresh/` is removed after this.
-const STALE: Duration = Duration::from_secs(3600);
+const STALE: Duration = Duration::from_hours(1);
 /// How often a waiting reader looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 

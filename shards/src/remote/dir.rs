@@ -259,7 +259,12 @@ impl RemoteDir {
         }
         self.remote.requests.fetch_add(request.wanted.requests(), Ordering::Relaxed);
         let runtime = client::runtime().map_err(|e| Failure::Lasting(e.to_string()))?;
-        runtime.block_on(download(self.store.as_ref(), &Key::from_iter(parts), &request.wanted, &watch))
+        runtime.block_on(download(
+            self.store.as_ref(),
+            &parts.into_iter().collect::<Key>(),
+            &request.wanted,
+            &watch,
+        ))
     }
 
     /// Puts a content into the cache. What cannot be kept will be fetched again: told when it begins.

@@ -61,7 +61,10 @@ impl RemoteOptions {
 
 /// Who is told what happens on the way.
 #[derive(Clone, Default)]
-pub struct Log(Option<Arc<dyn Fn(&str) + Send + Sync>>);
+pub struct Log(Option<Tell>);
+
+/// What is called with a line.
+type Tell = Arc<dyn Fn(&str) + Send + Sync>;
 
 impl Log {
     /// Calls `tell` with one line at a time, from any thread.

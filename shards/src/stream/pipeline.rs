@@ -111,9 +111,9 @@ impl<T> Output<T> {
     }
 
     /// Has a row group decoded when there is nothing better to do.
-    pub(super) fn decode_ahead(&self, slot: Arc<Slot>) {
+    pub(super) fn decode_ahead(&self, slot: &Arc<Slot>) {
         let builder = self.builder.clone();
-        let slot = Arc::downgrade(&slot);
+        let slot = Arc::downgrade(slot);
         self.workers.later(Box::new(move || {
             // Given up meanwhile: not worth decoding.
             if let Some(slot) = slot.upgrade() {
@@ -256,7 +256,7 @@ fn submit(
         }
         results.push(output.build(Job { picks, epoch, index: part.index }));
     }
-    later.into_iter().for_each(|slot| output.decode_ahead(slot));
+    later.iter().for_each(|slot| output.decode_ahead(slot));
     output.promise(Box::new(move || {
         let parts = results.iter().map(wait).collect::<Result<_, _>>()?;
         Ok(GlobalBatch { parts, totals, skipped, cursor })

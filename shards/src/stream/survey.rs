@@ -108,7 +108,7 @@ impl Survey {
             quadruplets: counted.then(|| Distribution::of(walk.quadruplets)),
             imbalance: walk.imbalance / walk.steps.max(1) as f64,
             skipped: walk.skipped,
-            bytes: opened.bytes(&plan)?,
+            bytes: opened.bytes(&plan),
             memory,
             first: walk.first,
             last,
@@ -180,7 +180,7 @@ impl Opened {
     }
 
     /// Bytes read in an epoch: row groups of the split, as often as the epoch passes over them.
-    fn bytes(&self, plan: &EpochPlan) -> Result<Vec<u64>, ShardError> {
+    fn bytes(&self, plan: &EpochPlan) -> Vec<u64> {
         let mut all = Vec::new();
         for (d, opened) in self.datasets.iter().enumerate() {
             let manifest = opened.dataset.manifest();
@@ -193,7 +193,7 @@ impl Opened {
             let once: f64 = touched.map(share).sum();
             all.push((once * plan.expanded[d] as f64 / plan.rows[d].max(1) as f64) as u64);
         }
-        Ok(all)
+        all
     }
 }
 

@@ -3,32 +3,37 @@
 use std::collections::BTreeMap;
 
 use shards::Dataset;
-use shards::batch::HostBatch;
-use shards::stream::{Cursor, Stream, StreamConfig, StreamDataset, Temperature};
+use shards::stream::{
+    BatchRule, Cursor, GlobalBatch, Share, Stream, StreamConfig, StreamDataset, Temperature,
+};
 use shards::targets::TargetTransform;
 
 use crate::Served;
 use crate::molecules::{layout, molecule};
 use crate::server::Fault;
 
-fn batches(dirs: &[String]) -> Vec<HostBatch> {
+fn batches(dirs: &[String]) -> Vec<GlobalBatch> {
     let dataset = |dir: &String| {
         let opened = Dataset::open(dir).unwrap();
         let transform = TargetTransform::of_split(opened.manifest(), opened.dir(), "all").unwrap();
-        StreamDataset { dir: dir.into(), split: "all".into(), graph: layout().graph, transform }
+        StreamDataset { dir: dir.into(), split: "all".into(), graph: Some(layout().graph), transform }
     };
     let config = StreamConfig {
         datasets: dirs.iter().map(dataset).collect(),
         temperature: Temperature::Finite(2.0),
         seed: 3,
-        batch_size: 4,
+        batch: BatchRule::Structures(4),
+        micro_batches: 1,
+        lanes: 1,
         epochs: 2,
+        count_free_atoms: false,
         window: 3,
         edge_dropout: 0.1,
         workers: 2,
         prefetch: 3,
+        memory: None,
     };
-    Stream::open(config, Cursor::default()).unwrap().map(Result::unwrap).collect()
+    Stream::open(config, Share::WHOLE, Cursor::default()).unwrap().map(Result::unwrap).collect()
 }
 
 #[test]
@@ -50,9 +55,12 @@ fn batches_are_those_of_local_files() {
     let remote = batches(&[large.url(), small.url()]);
     assert_eq!(remote.len(), local.len());
     for (a, b) in remote.iter().zip(&local) {
-        assert_eq!((&a.ids, &a.rows, a.cursor), (&b.ids, &b.rows, b.cursor));
-        assert_eq!((&a.positions, &a.energy, &a.forces), (&b.positions, &b.energy, &b.forces));
-        assert_eq!(a.graph, b.graph);
+        assert_eq!((&a.cursor, &a.totals, a.parts.len()), (&b.cursor, &b.totals, b.parts.len()));
+        for (a, b) in a.parts.iter().zip(&b.parts) {
+            assert_eq!((&a.ids, &a.rows), (&b.ids, &b.rows));
+            assert_eq!((&a.positions, &a.energy, &a.forces), (&b.positions, &b.energy, &b.forces));
+            assert_eq!(a.graph, b.graph);
+        }
     }
     let retries = shards::Remote::installed().unwrap().traffic().retries;
     assert!(retries > 5, "{retries}");

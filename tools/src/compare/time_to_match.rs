@@ -66,13 +66,14 @@ mod tests {
 
     fn run(validations: &[(f64, f64)], end: f64) -> RunReport {
         let dir = tempfile::tempdir().unwrap();
-        let lines: String = validations
-            .iter()
-            .enumerate()
-            .map(|(i, (minutes, metric))| {
-                format!("{{\"kind\":\"validation\",\"step\":{},\"minutes\":{minutes},\"metric\":{metric},\"tasks\":{{}}}}\n", 10 * (i + 1))
-            })
-            .collect();
+        let mut lines = String::new();
+        for (i, (minutes, metric)) in validations.iter().enumerate() {
+            let record = serde_json::json!({
+                "kind": "validation", "step": 10 * (i + 1), "minutes": minutes, "metric": metric, "tasks": {},
+            });
+            lines.push_str(&record.to_string());
+            lines.push('\n');
+        }
         let last = 10 * validations.len();
         let finished =
             format!("{{\"kind\":\"finished\",\"step\":{last},\"minutes\":{end},\"ending\":\"patience\"}}\n");
