@@ -334,7 +334,7 @@ fn folds_have_a_mean() {
     assert_ne!(each[0], each[1]);
     assert_eq!([&lines[0]["split"], &lines[1]["split"]], ["fold0_test", "fold1_test"]);
     let mean = &lines[2]["tasks"]["jdft2d"]["mae"];
-    close(&mean["mean"], (each[0] + each[1]) / 2.0);
+    close(&mean["mean"], f64::midpoint(each[0], each[1]));
     close(&mean["std"], (each[0] - each[1]).abs() / 2.0_f64.sqrt());
     assert!(runs.iter().all(|run| run.join("predictions-fold0_test.parquet").exists()
         || run.join("predictions-fold1_test.parquet").exists()));

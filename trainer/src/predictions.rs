@@ -136,10 +136,7 @@ fn columns(
         let total = |e: f64| Some(batch.energy_offset[g] + t.std * e).filter(|e| e.is_finite());
         energy.append_option(batch.has_energy[g].then(|| total(batch.energy[g])).flatten());
         let output = prediction.energy[g];
-        predicted.append_option(match is_class {
-            true => Some(1.0 / (1.0 + (-output).exp())),
-            false => total(output),
-        });
+        predicted.append_option(if is_class { Some(1.0 / (1.0 + (-output).exp())) } else { total(output) });
         let known = batch.has_forces[g].then_some(&batch.forces);
         for (list, values) in [(&mut forces, known), (&mut predicted_forces, prediction.forces.as_ref())] {
             match values {

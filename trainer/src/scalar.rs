@@ -196,7 +196,7 @@ fn roc_auc(scores: &[(f64, bool)]) -> f64 {
     let (mut ranks, mut before) = (0.0, 0.0);
     for tied in sorted.chunk_by(|a, b| a.0 == b.0) {
         // Ranks of a tie are their mean; counted from 1.
-        let rank = before + (tied.len() as f64 + 1.0) / 2.0;
+        let rank = before + f64::midpoint(tied.len() as f64, 1.0);
         ranks += rank * tied.iter().filter(|s| s.1).count() as f64;
         before += tied.len() as f64;
     }

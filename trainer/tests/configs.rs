@@ -142,10 +142,7 @@ fn published_optimisation(config: &Config, large: bool, rmd17: bool) {
     assert_eq!((plateau.patience, plateau.factor), (5, 0.1));
     let blocks: Vec<f64> = schedule.layers.blocks.iter().map(|b| b.get()).collect();
     assert_eq!(schedule.layers.embedding.get(), 0.3);
-    match large {
-        false => assert_eq!(blocks, [0.35, 0.4, 0.55, 0.625]),
-        true => assert_eq!(blocks, [0.55, 0.4, 0.3, 0.4, 0.55, 0.625]),
-    }
+    if !large { assert_eq!(blocks, [0.35, 0.4, 0.55, 0.625]) } else { assert_eq!(blocks, [0.55, 0.4, 0.3, 0.4, 0.55, 0.625]) }
     let (epochs, patience) = if rmd17 { (100_000, 1000) } else { (500, 50) };
     assert_eq!((stop.epochs.get(), stop.patience.unwrap().get()), (epochs, patience));
     assert_eq!((stop.min_lr.unwrap().get(), stop.minutes.unwrap().get()), (1e-8, 7.0 * 24.0 * 60.0));
@@ -182,7 +179,7 @@ fn layers_follow_their_own_rates_to_a_common_end() {
             close(at(&schedule, 49)[layer], peak, &what("end of the warm-up"));
             close(at(&schedule, 50)[layer], peak, &what("start of the cosine"));
             // The cosine ends at epoch 32: 270 steps of it, half of them done at step 185, a third at 140.
-            close(at(&schedule, 185)[layer], (peak + 8e-6) / 2.0, &what("middle of the cosine"));
+            close(at(&schedule, 185)[layer], f64::midpoint(peak, 8e-6), &what("middle of the cosine"));
             close(at(&schedule, 140)[layer], 8e-6 + (peak - 8e-6) * 0.75, &what("third of the cosine"));
             close(at(&schedule, 320)[layer], 8e-6, &what("end of the cosine"));
         }
@@ -283,8 +280,8 @@ fn methods(config: &Config) -> (f64, Reduction, f64, f64, f64, bool) {
         config.sampling.temperature,
         config.loss.reduction,
         config.optimizer.weight_decay.get(),
-        config.model.dropout.map_or(0.0, |d| d.get()),
-        config.model.edge_dropout.map_or(0.0, |d| d.get()),
+        config.model.dropout.map_or(0.0, trainer::config::number::Fraction::get),
+        config.model.edge_dropout.map_or(0.0, trainer::config::number::Fraction::get),
         config.optimizer.ema.is_some(),
     )
 }

@@ -9,7 +9,7 @@ use trainer::distributed::{DistributedError, Exchange, Place, World};
 use trainer::native;
 use trainer::parameters::Parameters;
 
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// What `work` returns on each of `ranks` ranks.
 fn on_ranks<T: Send>(ranks: u32, work: impl Fn(World) -> T + Sync) -> Vec<T> {

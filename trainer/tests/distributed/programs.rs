@@ -12,7 +12,7 @@ use tch::{Kind, Tensor};
 use crate::molecules;
 
 /// Longest that anything here may take on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(240);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(4);
 
 const CONFIG: &str = r#"
 kind = "pretrain"

@@ -81,7 +81,7 @@ pub(super) fn prepare(source: &Source, place: Option<&Place>) -> anyhow::Result<
     if let Some(threads) = fair.or(config.threads.map(|threads| threads.get() as i64)) {
         tch::set_num_threads(threads as i32);
     }
-    Ok((config, Meeting { device: Device::Cpu, timeout: Duration::from_secs(600) }))
+    Ok((config, Meeting { device: Device::Cpu, timeout: Duration::from_mins(10) }))
 }
 
 /// Runs `warm_up` and then `count` steps; each rank has the whole batch as its micro-batch of a global one.
