@@ -2,6 +2,7 @@
 //! and sweeps, recomputed from the files.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -172,14 +173,16 @@ fn own_data_runs_from_extended_xyz() {
     let mut text = String::new();
     for frame in 0..20 {
         let (x, f) = (0.9 + 0.01 * f64::from(frame), 0.1 * f64::from(frame % 5 - 2));
-        text += &format!(
+        write!(
+            text,
             "3\nProperties=species:S:1:pos:R:3:forces:R:3 energy={} gap={} is_metal={}\n\
              O 0 0 0 {} 0 0\nH {x} 0 0 {f} 0 0\nH -0.2 0.9 0 0 {f} 0\n",
             -14.0 - f,
             1.0 + 0.1 * x,
             frame % 2,
             -f
-        );
+        )
+        .unwrap();
     }
     let (file, data) = (workshop().join("mine.extxyz"), workshop().join("mine"));
     fs::write(&file, text).unwrap();

@@ -29,7 +29,7 @@ pub use outcome::{Ending, Memory, Outcome, errors_text};
 
 /// What came of a global batch.
 enum Learnt {
-    Step(StepReport),
+    Step(Box<StepReport>),
     /// It was passed over.
     Nothing,
 }
@@ -139,7 +139,7 @@ impl<'a> Session<'a> {
             match self.learner.step_unless(&batch.parts, || is_alone && signals.are_pending()) {
                 Ok(report) => {
                     self.asked = report.asked;
-                    return Ok(Some(Learnt::Step(report)));
+                    return Ok(Some(Learnt::Step(Box::new(report))));
                 }
                 Err(StepError::Interrupted) if signals.is_stop_asked() => return Ok(None),
                 Err(StepError::Interrupted) => {

@@ -117,7 +117,7 @@ fn transfer(config: &Config, network: &Network, start: Start) -> Result<Vec<Stri
         notes.push("the atom embedding begins anew".to_owned());
     }
     let names: BTreeSet<String> = network.store().variables().into_keys().collect();
-    if let Some(pattern) = rule.idle(names.iter()) {
+    if let Some(pattern) = rule.idle(&names) {
         let example = names.iter().find(|name| name.ends_with(".weight")).cloned().unwrap_or_default();
         return Err(ConfigError::Conflict {
             file: config.run.dir.clone(),

@@ -145,7 +145,11 @@ fn scalar_target(
     let measured = manifest.split(&data.path, measured_on)?.statistics.labels.get(&scalar.target);
     if let (Some(measured), Some(referenced)) = (measured, data.reference) {
         transform.reference = referenced.then(|| measured.reference.clone());
-        (transform.mean, transform.std) = if referenced { (measured.referenced.mean, measured.referenced.std) } else { (measured.mean, measured.std) };
+        (transform.mean, transform.std) = if referenced {
+            (measured.referenced.mean, measured.referenced.std)
+        } else {
+            (measured.mean, measured.std)
+        };
     }
     if matches!(scalar.loss, ScalarLoss::CrossEntropy(_)) {
         if let Some(measured) = measured.filter(|m| m.min < 0.0 || m.max > 1.0) {

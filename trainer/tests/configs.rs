@@ -142,7 +142,11 @@ fn published_optimisation(config: &Config, large: bool, rmd17: bool) {
     assert_eq!((plateau.patience, plateau.factor), (5, 0.1));
     let blocks: Vec<f64> = schedule.layers.blocks.iter().map(|b| b.get()).collect();
     assert_eq!(schedule.layers.embedding.get(), 0.3);
-    if !large { assert_eq!(blocks, [0.35, 0.4, 0.55, 0.625]) } else { assert_eq!(blocks, [0.55, 0.4, 0.3, 0.4, 0.55, 0.625]) }
+    if large {
+        assert_eq!(blocks, [0.55, 0.4, 0.3, 0.4, 0.55, 0.625]);
+    } else {
+        assert_eq!(blocks, [0.35, 0.4, 0.55, 0.625]);
+    }
     let (epochs, patience) = if rmd17 { (100_000, 1000) } else { (500, 50) };
     assert_eq!((stop.epochs.get(), stop.patience.unwrap().get()), (epochs, patience));
     assert_eq!((stop.min_lr.unwrap().get(), stop.minutes.unwrap().get()), (1e-8, 7.0 * 24.0 * 60.0));

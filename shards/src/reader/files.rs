@@ -76,7 +76,8 @@ impl Files {
             Self::Local(dir) => local_footer(&dir.join(part_file(record)), record)?,
             Self::Remote(dir) => {
                 let end = record.bytes;
-                let (hash, wanted) = (&record.footer_blake3, Wanted::Ranges(Vec::from([start..end])));
+                let (hash, wanted) =
+                    (&record.footer_blake3, Wanted::Ranges(std::iter::once(start..end).collect()));
                 let check = Check::Content(hash.clone());
                 dir.object(&Request::new(part_file(record), "footer", wanted, check, &["file", hash]))?
             }

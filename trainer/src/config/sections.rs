@@ -1,5 +1,6 @@
 //! The sections of a configuration, as they stand in the file. Every value is valid by its type.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -267,8 +268,8 @@ impl TransferSection {
     }
 
     /// The first pattern that no name matches.
-    pub fn idle<'a>(&self, names: impl Iterator<Item = &'a String> + Clone) -> Option<&String> {
-        self.freeze.iter().find(|pattern| !names.clone().any(|name| matches(pattern, name)))
+    pub fn idle(&self, names: &BTreeSet<String>) -> Option<&String> {
+        self.freeze.iter().find(|pattern| !names.iter().any(|name| matches(pattern, name)))
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) fn choose(mut table: Table) -> Result<(Table, Chosen), Refusal> {
                 _ => return Err(unknown(key, &alternatives, &format!("\"{name}\""))),
             }
             match key {
-                "variant" => chosen.variant += &format!("-{name}"),
+                "variant" => chosen.variant.extend(["-", name.as_str()]),
                 "task" => chosen.task = name,
                 _ => chosen.size = name,
             }

@@ -126,7 +126,11 @@ impl Predictor {
         for (prepared, normalised) in batch.zip(&outputs.energy) {
             let components = first..first + 3 * prepared.numbers.len();
             first = components.end;
-            let value = if is_class { 1.0 / (1.0 + (-normalised).exp()) } else { prepared.offset + transform.std * normalised };
+            let value = if is_class {
+                1.0 / (1.0 + (-normalised).exp())
+            } else {
+                prepared.offset + transform.std * normalised
+            };
             let scaled =
                 |f: &Vec<f64>| f[components.clone()].iter().map(|f| f * transform.force_std).collect();
             let forces: Option<Vec<f64>> = outputs.forces.as_ref().map(scaled);

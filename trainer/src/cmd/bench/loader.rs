@@ -97,7 +97,7 @@ pub(super) fn run(config: &Config, tasks: &[Task], extent: Extent) -> anyhow::Re
     milliseconds.sort_by(f64::total_cmp);
     let structures = (work.structures - before.structures).max(1) as f64;
     let us = |after: std::time::Duration, before: std::time::Duration, of: f64| {
-        1e6 * after.checked_sub(before).unwrap().as_secs_f64() / of
+        1e6 * after.saturating_sub(before).as_secs_f64() / of
     };
     Ok(LoaderReport {
         kind: "bench",
