@@ -86,7 +86,7 @@ impl ScalarHead {
             Pooling::Max => {
                 let lowest =
                     Tensor::full([batch.structures], f64::NEG_INFINITY, (per_atom.kind(), per_atom.device()));
-                lowest.scatter_reduce(0, &batch.structure, &per_atom, "amax")
+                lowest.index_reduce(0, &batch.structure, &per_atom, "amax", true)
             }
             Pooling::SquaredRadius => sum_atoms(&(per_atom * squared_radius(batch, masses)), batch),
         }
