@@ -453,7 +453,7 @@ fn a_sweep_goes_on_where_it_was_and_ranks_its_points() {
     let best = |row: &Value| row["best"]["metric"].as_f64().unwrap();
     assert_eq!(first.len(), 2);
     assert!(best(&first[0]) < best(&first[1]));
-    let runs = ["optimizer.lr=0.001", "optimizer.lr=1e-5"].map(|name| dir.join(name));
+    let runs = ["optimizer.lr=0.001", "optimizer.lr=0.00001"].map(|name| dir.join(name));
     assert!(
         runs.iter().all(|run| run.join("metrics.jsonl").exists()),
         "{:?}",

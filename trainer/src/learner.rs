@@ -134,8 +134,7 @@ impl Learner {
             if number + 1 == micro_batches.len() {
                 self.together.before_last_backward();
             }
-            let place = self.place(number);
-            let (part, sums) = self.learn(place, host, counts, (&mut times, &mut clock))?;
+            let (part, sums) = self.learn(host.index as usize, host, counts, (&mut times, &mut clock))?;
             if !part.is_finite() {
                 to_blame = to_blame.or(Some((number, part)));
             }
@@ -275,7 +274,7 @@ impl Learner {
         counts: LossCounts,
     ) -> Result<Option<usize>, StepError> {
         for (number, host) in micro_batches.iter().enumerate() {
-            let (_, norm) = self.replay(self.position, self.place(number), host, counts)?;
+            let (_, norm) = self.replay(self.position, host.index as usize, host, counts)?;
             if !norm.is_finite() {
                 return Ok(Some(number));
             }

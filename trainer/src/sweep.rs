@@ -173,9 +173,9 @@ mod tests {
         assert_eq!(
             names,
             [
-                "heads.pooling=sum,optimizer.lr=5e-5",
+                "heads.pooling=sum,optimizer.lr=0.00005",
                 "heads.pooling=sum,optimizer.lr=0.0001",
-                "heads.pooling=max,optimizer.lr=5e-5",
+                "heads.pooling=max,optimizer.lr=0.00005",
                 "heads.pooling=max,optimizer.lr=0.0001"
             ]
         );

@@ -21,7 +21,7 @@ pub(super) struct Refusal {
 
 /// Whether a file is one of several configurations.
 pub(super) fn is_template(table: &Table) -> bool {
-    ALTERNATIVES.iter().any(|(alternatives, _)| table.contains_key(*alternatives))
+    ALTERNATIVES.iter().any(|(alternatives, _)| table.get(*alternatives).is_some_and(Value::is_table))
 }
 
 /// Lays what was chosen over the rest; the texts still hold their placeholders, which [`fill`] replaces.

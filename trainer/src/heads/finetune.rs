@@ -83,14 +83,18 @@ impl ScalarHead {
         match self.pooling {
             Pooling::Sum => sum_atoms(&per_atom, batch),
             Pooling::Mean => sum_atoms(&per_atom, batch) / &batch.natoms,
-            Pooling::Max => {
-                let lowest =
-                    Tensor::full([batch.structures], f64::NEG_INFINITY, (per_atom.kind(), per_atom.device()));
-                lowest.index_reduce(0, &batch.structure, &per_atom, "amax", true)
-            }
+            Pooling::Max => max_atoms(&per_atom, batch),
             Pooling::SquaredRadius => sum_atoms(&(per_atom * squared_radius(batch, masses)), batch),
         }
     }
+}
+
+/// The largest value of each structure's atoms `[g]`. By a mask `[g, n]`, because reductions by index are not settled in libtorch;
+/// of equal values each gets its share of the gradient.
+fn max_atoms(per_atom: &Tensor, batch: &Batch) -> Tensor {
+    let structures = Tensor::arange(batch.structures, (Kind::Int64, per_atom.device()));
+    let of_others = batch.structure.unsqueeze(0).ne_tensor(&structures.unsqueeze(1));
+    per_atom.unsqueeze(0).masked_fill(&of_others, f64::NEG_INFINITY).amax(1, false)
 }
 
 /// Squared distances from each structure's centre of mass (or of geometry without masses) `[n]`, Å², double

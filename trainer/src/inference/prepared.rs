@@ -2,6 +2,7 @@
 
 use shards::ShardError;
 use shards::Structure;
+use shards::checks::closest_pair;
 use shards::element::symbol;
 use shards::graph::{Geometry, GraphBatch, GraphError, GraphSpec, StructureGraph};
 use shards::structure::Fault;
@@ -82,6 +83,7 @@ impl Rule {
     pub fn prepare(&self, structure: &Structure) -> Result<Prepared, Impossible> {
         structure.check()?;
         let offset = self.transform.offset(&structure.atomic_numbers).map_err(Impossible::Reference)?;
+        check_places(structure)?;
         let prepared = Prepared { offset, ..graph_of(structure, &self.graph)? };
         check_neighbors(&prepared, self.graph.cutoff)?;
         Ok(prepared)
@@ -105,26 +107,45 @@ pub(super) fn graph_of(structure: &Structure, spec: &GraphSpec) -> Result<Prepar
     Ok(Prepared { numbers: structure.atomic_numbers.clone(), positions, graph, offset: 0.0 })
 }
 
+/// Atoms on one another have no edge, since they have no direction; so graphs do not tell.
+fn check_places(structure: &Structure) -> Result<(), Impossible> {
+    let Some(distance) = closest_pair(structure, SAME_PLACE) else { return Ok(()) };
+    let (first, second) = closest_atoms(structure);
+    Err(Impossible::SamePlace { first, second, distance })
+}
+
+/// The two atoms that are closest, images in the cells around counted; the same twice where a cell vector is shorter.
+fn closest_atoms(structure: &Structure) -> (usize, usize) {
+    let flat = structure.positions.to_f64();
+    let positions = flat.as_chunks::<3>().0;
+    let cell = structure.cell.unwrap_or_default();
+    let reach = |k: usize| if structure.pbc[k] { -1..=1 } else { 0..=0 };
+    let shifts: Vec<[f64; 3]> = reach(0)
+        .flat_map(|a| {
+            reach(1).flat_map(move |b| reach(2).map(move |c| [f64::from(a), f64::from(b), f64::from(c)]))
+        })
+        .map(|[a, b, c]| std::array::from_fn(|x| a * cell[x] + b * cell[3 + x] + c * cell[6 + x]))
+        .collect();
+    let mut least = (f64::INFINITY, 0, 0);
+    for first in 0..positions.len() {
+        for second in first..positions.len() {
+            for shift in shifts.iter().filter(|shift| first != second || **shift != [0.0; 3]) {
+                let along = |x: usize| positions[second][x] - positions[first][x] + shift[x];
+                let square = (0..3).map(|x| along(x).powi(2)).sum::<f64>();
+                if square < least.0 {
+                    least = (square, first, second);
+                }
+            }
+        }
+    }
+    (least.1, least.2)
+}
+
 fn check_neighbors(prepared: &Prepared, cutoff: f64) -> Result<(), Impossible> {
-    let Prepared { positions, graph, numbers, .. } = prepared;
-    for target in 0..positions.len() {
+    let Prepared { graph, numbers, .. } = prepared;
+    for target in 0..numbers.len() {
         if graph.main.degree(target) == 0 {
             return Err(Impossible::Alone { atom: target, element: symbol(numbers[target]), cutoff });
-        }
-        for edge in graph.main.row(target) {
-            let (source, o) = (graph.main.source[edge] as usize, graph.main.shift[edge].map(f64::from));
-            let cell = &graph.cell;
-            let along = |x: usize| {
-                positions[source][x] - positions[target][x]
-                    + o[0] * cell[0][x]
-                    + o[1] * cell[1][x]
-                    + o[2] * cell[2][x]
-            };
-            let distance = (0..3).map(|x| along(x).powi(2)).sum::<f64>().sqrt();
-            if distance < SAME_PLACE {
-                let (first, second) = (source.min(target), source.max(target));
-                return Err(Impossible::SamePlace { first, second, distance });
-            }
         }
     }
     Ok(())

@@ -57,12 +57,6 @@ impl Learner {
         Ok(self.whole)
     }
 
-    /// Place in the global batch of this rank's micro-batch `number`.
-    pub fn place(&self, number: usize) -> usize {
-        let world = self.together.world();
-        number * world.ranks() as usize + world.rank() as usize
-    }
-
     /// Makes the gradients, or those of each task, the sums over ranks.
     pub(super) fn exchange_gradients(&mut self) -> Result<(), DistributedError> {
         let Some(surgery) = &mut self.surgery else { return self.together.sum_gradients() };

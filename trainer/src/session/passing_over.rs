@@ -18,7 +18,10 @@ impl Session<'_> {
             energies: counts.energies,
             forces: counts.forces,
             parts: numbers
-                .map(|number| Part { number: self.learner.place(number), batch: batch.parts[number].clone() })
+                .map(|number| Part {
+                    number: batch.parts[number].index as usize,
+                    batch: batch.parts[number].clone(),
+                })
                 .collect(),
         };
         let rank = self.world.rank();
