@@ -138,19 +138,23 @@ impl Table {
     pub fn energy_per_atom(&self) -> Result<Option<RealDistribution>, ReportError> {
         let per_atom = (col(ENERGY) / col(NATOMS).cast(DataType::Float64)).alias("value");
         let values = self.scan()?.filter(col(ENERGY).is_not_null()).select([per_atom]);
-        let moments = values.clone().select([
+        let extremes = values.clone().select([
             col("value").count().alias("count"),
-            col("value").mean().alias("mean"),
-            col("value").std(0).alias("std"),
             col("value").min().alias("min"),
             col("value").max().alias("max"),
         ]);
-        let row = Row(self.collect(&moments, ENERGY)?);
+        let row = Row(self.collect(&extremes, ENERGY)?);
         let structures = row.unsigned("count");
         if structures == 0 {
             return Ok(None);
         }
         let (min, max) = (row.real("min"), row.real("max"));
+        let above = col("value") - lit(min);
+        let sums = [exact_sum("d", above.clone()), exact_sum("dd", above.clone() * above)].concat();
+        let row = Row(self.collect(&values.clone().select(sums), ENERGY)?);
+        let count = structures as f64;
+        let mean = row.exact("d") / count;
+        let std = (row.exact("dd") / count - mean.powi(2)).max(0.0).sqrt();
         let bins = LinearBins::covering(min, max);
         let index = ((col("value") - lit(bins.low())) / lit(bins.width())).cast(DataType::Int64);
         let counted = self.grouped(values.select([index.alias("key")]), ENERGY)?;
@@ -158,8 +162,8 @@ impl Table {
         let histogram = bins.histogram(&counted);
         Ok(Some(RealDistribution {
             count: structures,
-            mean: row.real("mean"),
-            std: row.real("std"),
+            mean: min + mean,
+            std,
             min,
             max,
             beyond: 0,
@@ -200,6 +204,20 @@ pub(crate) fn collect(frame: LazyFrame) -> PolarsResult<DataFrame> {
     Ok(frame.collect_with_engine(Engine::Streaming)?.unwrap_single())
 }
 
+/// Parts of one that fractions are counted in: small enough for the sum of 10^9 of them.
+const PARTS: f64 = (1_u64 << 32) as f64;
+
+/// The sum of values that are not negative as whole numbers, whole parts and fractions apart: the same in any order, as sums of
+/// floats are not.
+fn exact_sum(name: &str, value: Expr) -> [Expr; 2] {
+    let whole = value.clone().cast(DataType::Int64);
+    let fraction = (value - whole.clone().cast(DataType::Float64)) * lit(PARTS);
+    [
+        whole.sum().alias(format!("{name}_whole")),
+        fraction.cast(DataType::Int64).sum().alias(format!("{name}_parts")),
+    ]
+}
+
 fn extremes(name: &str) -> [Expr; 3] {
     let value = col(name).cast(DataType::UInt64);
     [
@@ -233,6 +251,11 @@ impl Row {
 
     fn real(&self, name: &str) -> f64 {
         self.value(name).and_then(|v| v.extract()).unwrap_or(f64::NAN)
+    }
+
+    /// What [`exact_sum`] added up.
+    fn exact(&self, name: &str) -> f64 {
+        self.real(&format!("{name}_whole")) + self.real(&format!("{name}_parts")) / PARTS
     }
 
     fn value(&self, name: &str) -> Option<AnyValue<'_>> {
