@@ -104,7 +104,8 @@ class ObjectStore(unittest.TestCase):
         local = self.plan(self.shards.dir)
         remote = self.plan("s3://bucket/sets/ani1x/")
         self.assertEqual(remote, local)
-        self.assertEqual(remote[-1]["kind"], "first-batch")
+        self.assertEqual(remote[-1]["kind"], "stream")
+        self.assertTrue(remote[-1]["first"] and all(remote[-1]["bytes"]), remote[-1])
         # And again with what the cache has, while no one listens.
         offline = self.plan("s3://bucket/sets/ani1x", "--set", "cache.offline=true", endpoint="http://127.0.0.1:9")
         self.assertEqual(offline, local)

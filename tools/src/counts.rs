@@ -204,18 +204,17 @@ pub(crate) fn collect(frame: LazyFrame) -> PolarsResult<DataFrame> {
     Ok(frame.collect_with_engine(Engine::Streaming)?.unwrap_single())
 }
 
-/// Parts of one that fractions are counted in: small enough for the sum of 10^9 of them.
+/// Parts of one that fractions are counted in, and parts of those in turn: sums of 10^9 of them still are whole numbers.
 const PARTS: f64 = (1_u64 << 32) as f64;
 
-/// The sum of values that are not negative as whole numbers, whole parts and fractions apart: the same in any order, as sums of
-/// floats are not.
-fn exact_sum(name: &str, value: Expr) -> [Expr; 2] {
-    let whole = value.clone().cast(DataType::Int64);
-    let fraction = (value - whole.clone().cast(DataType::Float64)) * lit(PARTS);
-    [
-        whole.sum().alias(format!("{name}_whole")),
-        fraction.cast(DataType::Int64).sum().alias(format!("{name}_parts")),
-    ]
+/// The sum of values that are not negative as whole numbers, whole parts and two steps of fractions apart: the same in any order,
+/// as sums of floats are not.
+fn exact_sum(name: &str, value: Expr) -> [Expr; 3] {
+    let whole = |value: &Expr| value.clone().cast(DataType::Int64);
+    let rest = |value: &Expr| (value.clone() - whole(value).cast(DataType::Float64)) * lit(PARTS);
+    let (parts, finer) = (rest(&value), rest(&rest(&value)));
+    [(value, "whole"), (parts, "parts"), (finer, "finer")]
+        .map(|(value, which)| whole(&value).sum().alias(format!("{name}_{which}")))
 }
 
 fn extremes(name: &str) -> [Expr; 3] {
@@ -255,7 +254,8 @@ impl Row {
 
     /// What [`exact_sum`] added up.
     fn exact(&self, name: &str) -> f64 {
-        self.real(&format!("{name}_whole")) + self.real(&format!("{name}_parts")) / PARTS
+        let part = |which: &str| self.real(&format!("{name}_{which}"));
+        part("whole") + (part("parts") + part("finer") / PARTS) / PARTS
     }
 
     fn value(&self, name: &str) -> Option<AnyValue<'_>> {

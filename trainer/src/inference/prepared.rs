@@ -143,12 +143,11 @@ fn closest_atoms(structure: &Structure) -> (usize, usize) {
 
 fn check_neighbors(prepared: &Prepared, cutoff: f64) -> Result<(), Impossible> {
     let Prepared { graph, numbers, .. } = prepared;
-    for target in 0..numbers.len() {
-        if graph.main.degree(target) == 0 {
-            return Err(Impossible::Alone { atom: target, element: symbol(numbers[target]), cutoff });
-        }
+    let alone = numbers.iter().enumerate().find(|(atom, _)| graph.main.degree(*atom) == 0);
+    match alone {
+        Some((atom, number)) => Err(Impossible::Alone { atom, element: symbol(*number), cutoff }),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Several structures as one batch without labels, all of one task.
