@@ -75,6 +75,30 @@ pub struct HostBatch {
 }
 
 impl HostBatch {
+    /// Empties a batch whose memory is to be used again, with room for so many structures and atoms. The graph stays for
+    /// [`GraphBatch::refill`].
+    pub fn empty(&mut self, structures: usize, atoms: usize) {
+        fn empty<T>(vector: &mut Vec<T>, room: usize) {
+            vector.clear();
+            vector.reserve_exact(room);
+        }
+        empty(&mut self.rows, structures);
+        empty(&mut self.ids, structures);
+        empty(&mut self.task, structures);
+        empty(&mut self.natoms, structures);
+        empty(&mut self.atomic_numbers, atoms);
+        empty(&mut self.positions, 3 * atoms);
+        empty(&mut self.cells, 9 * structures);
+        empty(&mut self.tags, atoms);
+        empty(&mut self.fixed, atoms);
+        empty(&mut self.energy, structures);
+        empty(&mut self.has_energy, structures);
+        empty(&mut self.energy_offset, structures);
+        empty(&mut self.forces, 3 * atoms);
+        empty(&mut self.has_forces, structures);
+        (self.index, self.stored_neighbors) = (0, 0);
+    }
+
     /// How many structures there are.
     pub fn structures(&self) -> usize {
         self.natoms.len()

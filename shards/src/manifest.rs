@@ -232,13 +232,32 @@ impl Manifest {
         if self.layout.row_group_rows == 0 {
             return Err(("layout.row_group_rows", "at least 1".into(), "0".into()));
         }
+        let is_hash = |hash: &str| hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit());
         for part in &self.parts {
-            if part.rows == 0 || part.file != part_file(part.unit) || part.footer_start > part.bytes {
-                let expected = format!("{}, with rows and a footer", part_file(part.unit));
+            let hashes = [&part.blake3, &part.footer_blake3];
+            if part.rows == 0
+                || part.file != part_file(part.unit)
+                || part.footer_start > part.bytes
+                || !hashes.into_iter().all(|hash| is_hash(hash))
+            {
+                let expected = format!("{}, with rows, a footer and their BLAKE3", part_file(part.unit));
                 return Err(("parts", expected, part.file.clone()));
             }
         }
-        for split in self.splits.values() {
+        let row_groups: u64 =
+            self.parts.iter().map(|p| p.rows.div_ceil(self.layout.row_group_rows.into())).sum();
+        if row_groups > MOST_ROW_GROUPS {
+            return Err((
+                "layout.row_group_rows",
+                format!("{MOST_ROW_GROUPS} row groups at most"),
+                row_groups.to_string(),
+            ));
+        }
+        for (name, split) in &self.splits {
+            let file = format!("splits/{name}.parquet");
+            if split.file != file || name.contains('/') || !is_hash(&split.blake3) {
+                return Err(("splits", format!("{file} with its BLAKE3"), split.file.clone()));
+            }
             let references = split.statistics.labels.values().flat_map(|l| l.reference.coefficients.keys());
             if let Some(z) =
                 references.chain(split.statistics.elements.keys()).find(|z| !(1..=118).contains(*z))
@@ -258,6 +277,9 @@ impl Manifest {
         })
     }
 }
+
+/// Likewise.
+const MOST_ROW_GROUPS: u64 = 1 << 28;
 
 /// More than any dataset has; bounds what a lying manifest makes a reader allocate.
 const MOST_ROWS: u64 = 1 << 40;

@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use molecules::{layout, molecule, write};
-use shards::Dataset;
 use shards::batch::HostBatch;
+use shards::splits::{SplitDefinition, add};
 use shards::stream::{
     BatchRule, Cursor, GlobalBatch, RowsInOrder, Share, Stream, StreamConfig, StreamDataset, Temperature,
 };
 use shards::targets::TargetTransform;
+use shards::{Dataset, Layout, RowSet};
 
 fn datasets(dir: &Path) -> Vec<StreamDataset> {
     [41u64, 13, 6]
@@ -70,7 +71,7 @@ fn each_epoch_has_exact_multiplicities() {
     let dir = tempfile::tempdir().unwrap();
     let config = config(dir.path());
     let stream = Stream::open(config.clone(), Share::WHOLE, Cursor::default()).unwrap();
-    let plan = stream.plan().clone();
+    let plan = stream.plan().unwrap();
     assert_eq!(plan.rows, [41, 13, 6]);
     // T = 2: n·√(n_max/n), rounded up.
     assert_eq!(plan.expanded, [41, 24, 16]);
@@ -91,6 +92,57 @@ fn each_epoch_has_exact_multiplicities() {
                 "{counts:?}"
             );
         }
+    }
+}
+
+/// Batches as text: every field to the last digit.
+fn text(parts: &[HostBatch]) -> Vec<String> {
+    parts.iter().map(|batch| serde_json::to_string(batch).unwrap()).collect()
+}
+
+#[test]
+fn batches_made_in_memory_given_back_are_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = StreamConfig { micro_batches: 3, edge_dropout: 0.2, ..config(dir.path()) };
+    let kept: Vec<Vec<String>> = run(&config, Cursor::default()).iter().map(|g| text(&g.parts)).collect();
+    let mut stream = Stream::open(config, Share::WHOLE, Cursor::default()).unwrap();
+    let mut again = Vec::new();
+    while let Some(global) = stream.next() {
+        let global = global.unwrap();
+        again.push(text(&global.parts));
+        stream.give_back(global.parts);
+    }
+    assert_eq!(again, kept);
+}
+
+#[test]
+fn a_sparse_split_is_decoded_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("all");
+    let rows: Vec<_> = (0..4_000).map(molecule).collect();
+    write(&out, &Layout { row_group_rows: 100, ..layout() }, &[rows], 1);
+    let sparse = RowSet::from_rows((0..4_000).step_by(10).collect());
+    add(&out, vec![SplitDefinition::new("sparse", "every tenth", None, sparse).unwrap()]).unwrap();
+    let manifest = Dataset::open(&out).unwrap().manifest().clone();
+    let transform = TargetTransform::of_split(&manifest, &out, "sparse").unwrap();
+    let dataset = StreamDataset { dir: out, split: "sparse".into(), graph: None, transform };
+    // What is levelled together, 512 structures of a lane, spans all of a lane's ten windows of ten structures each.
+    let config = StreamConfig {
+        datasets: vec![dataset],
+        micro_batches: 8,
+        lanes: 4,
+        window: 4,
+        epochs: 1,
+        ..config(dir.path())
+    };
+    for workers in [1, 3] {
+        let config = StreamConfig { workers, ..config.clone() };
+        let mut stream = Stream::open(config, Share::WHOLE, Cursor::default()).unwrap();
+        let globals: Vec<_> = stream.by_ref().map(Result::unwrap).collect();
+        assert_eq!(ids(&globals).len(), 400);
+        // 40 row groups, of which neighbouring lanes may share one.
+        let decoded = stream.work().row_groups;
+        assert!((40..=43).contains(&decoded), "{decoded} row groups decoded");
     }
 }
 

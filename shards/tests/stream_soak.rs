@@ -7,7 +7,7 @@ mod molecules;
 use std::time::{Duration, Instant};
 
 use molecules::{layout, molecule, write};
-use shards::stream::{BatchRule, Cursor, Share, Stream, StreamConfig, StreamDataset, Temperature};
+use shards::stream::{BatchRule, Cursor, Share, Stream, StreamConfig, StreamDataset, Survey, Temperature};
 use shards::targets::TargetTransform;
 use shards::{Dataset, Layout};
 
@@ -40,10 +40,14 @@ fn memory_stays_level() {
         count_free_atoms: false,
         workers: 2,
         prefetch: 8,
-        memory: Some(200_000_000),
+        memory: None,
     };
+    let (_, survey) = Survey::of(&config, 1, 1).unwrap();
+    let needed = survey.memory[1];
+    let config = StreamConfig { memory: Some(needed), ..config };
+    let before = resident_mb();
     let mut stream = Stream::open(config, Share::WHOLE, Cursor::default()).unwrap();
-    let steps = stream.plan().steps;
+    let steps = stream.plan().unwrap().steps;
     // Two epochs to reach the level.
     for _ in 0..2 * steps {
         stream.next().unwrap().unwrap();
@@ -55,5 +59,8 @@ fn memory_stays_level() {
     }
     let grown = resident_mb() - level;
     assert!(seen > 2 * steps, "only {seen} steps, too few to tell");
+    // The allocator and the threads take theirs as well.
+    let (taken, needed) = (level + grown - before, needed as f64 / 1e6);
+    assert!(taken < needed + 32.0, "{taken:.1} MB where {needed:.1} MB were reckoned");
     assert!(grown < 16.0, "{grown:.1} MB more than the first {level:.1} after {seen} steps");
 }

@@ -9,6 +9,7 @@ import unittest
 import urllib.request
 from pathlib import Path
 
+from faulty import FaultyProxy
 from shard_files import INGEST, ROOT, Converted
 
 try:
@@ -130,6 +131,26 @@ class ObjectStore(unittest.TestCase):
                 self.put("bucket/damaged/" + str(path.relative_to(self.shards.dir)), bytes(content))
         for told in (self.plan("s3://bucket/damaged", code=2), self.exported("s3://bucket/damaged", code=2)):
             self.assertRegex(told, r"s3://bucket/damaged/data/part-\d+\.parquet: checksum of row group 0, downloaded 3 times")
+
+    def losses(self, path, name, endpoint=None):
+        """The losses of a short training, and what was told meanwhile."""
+        config = Path(self.folder.name) / (name + ".toml")
+        config.write_text(CONFIG.format(path=path).replace('"run"', '"%s"' % name))
+        command = [str(TRAIN), "pretrain", str(config), "--cache", str(self.cache)]
+        done = subprocess.run(command, capture_output=True, text=True, env=self.environment(endpoint), cwd=self.folder.name)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        metrics = (Path(self.folder.name) / name / "metrics.jsonl").read_text().splitlines()
+        return [line["loss"] for line in map(json.loads, metrics) if line.get("kind") == "step"], done.stderr
+
+    def test_a_bad_network_changes_nothing_that_is_learnt(self):
+        local, _ = self.losses(self.shards.dir, "local")
+        host, port = self.endpoint.removeprefix("http://").split(":")
+        with FaultyProxy(host, int(port)) as proxy:
+            remote, told = self.losses("s3://bucket/sets/ani1x", "remote", proxy.endpoint)
+        self.assertTrue(local and remote == local, (local, remote))
+        self.assertTrue(all(proxy.done.values()), proxy.done)
+        self.assertIn("s3://bucket/sets/ani1x", told)
+        self.assertIn("again in", told)
 
     def test_several_processes_share_a_cache(self):
         local, found = self.plan(self.shards.dir), []

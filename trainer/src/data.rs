@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use shards::ShardError;
 use shards::batch::{HostBatch, RowId};
 use shards::stream::{
-    BatchRule, Budget, Cursor, EpochPlan, RowsInOrder, Share, Stream, StreamConfig, StreamDataset,
-    Temperature, Totals, Work,
+    BatchRule, Budget, Cursor, RowsInOrder, Share, Stream, StreamConfig, StreamDataset, Temperature, Totals,
+    Work,
 };
 
 use crate::checkpoint::TaskRecord;
@@ -116,14 +116,14 @@ impl TrainingData {
         Ok(Self { stream: Stream::open(stream_config(config, tasks, epochs), share, start)? })
     }
 
-    /// Numbers of an epoch.
-    pub fn plan(&self) -> &EpochPlan {
-        self.stream.plan()
-    }
-
     /// What the loader's threads have done so far.
     pub fn work(&self) -> Work {
         self.stream.work()
+    }
+
+    /// Returns micro-batches that were learnt from, for their memory.
+    pub fn give_back(&self, batch: GlobalBatch) {
+        self.stream.give_back(batch.parts);
     }
 }
 

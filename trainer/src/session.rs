@@ -121,6 +121,7 @@ impl<'a> Session<'a> {
             } else if due {
                 self.save()?;
             }
+            self.data.give_back(batch);
         }
         self.watch.finish();
         let written = self.writer.as_mut().map(Writer::wait).transpose()?.unwrap_or_default();

@@ -102,23 +102,32 @@ pub struct GraphBatch {
 impl GraphBatch {
     /// Joins graphs in order. Structures without edges, triplets or quadruplets, and no structures at all, are fine.
     pub fn collate<G: Borrow<StructureGraph>>(graphs: &[G]) -> Self {
-        let graphs: Vec<&StructureGraph> = graphs.iter().map(Borrow::borrow).collect();
         let mut batch = Self::default();
+        batch.refill(graphs);
+        batch
+    }
+
+    /// As [`GraphBatch::collate`], into the memory of a batch that is no longer wanted.
+    pub fn refill<G: Borrow<StructureGraph>>(&mut self, graphs: &[G]) {
+        let graphs: Vec<&StructureGraph> = graphs.iter().map(Borrow::borrow).collect();
+        self.natoms.clear();
+        self.structure.clear();
         for (g, graph) in graphs.iter().enumerate() {
-            batch.natoms.push(graph.atoms() as i64);
-            batch.structure.resize(batch.structure.len() + graph.atoms(), g as i64);
+            self.natoms.push(graph.atoms() as i64);
+            self.structure.resize(self.structure.len() + graph.atoms(), g as i64);
         }
-        batch.main = main(&graphs);
-        batch.atom_edge = join(&graphs, |graph| &graph.atom_edge);
-        batch.quadruplet.edges = join(&graphs, |graph| &graph.quadruplet);
-        batch.atom_atom = pairs(&graphs);
+        self.main.refill(&graphs);
+        self.atom_edge.refill(&graphs, |graph| &graph.atom_edge);
+        self.quadruplet.edges.refill(&graphs, |graph| &graph.quadruplet);
+        self.atom_atom.refill(&graphs);
+        self.atom_edge_same.clear();
+        self.quadruplet.clear_places();
         let mut first = Firsts::default();
         for graph in &graphs {
-            batch.exclude(graph, first);
+            self.exclude(graph, first);
             first = first.after(graph);
         }
-        batch.receive();
-        batch
+        self.receive();
     }
 
     /// Number of atoms.
@@ -199,96 +208,116 @@ impl Firsts {
     }
 }
 
-fn main(graphs: &[&StructureGraph]) -> MainEdges {
-    let edges = join(graphs, |graph| &graph.main);
-    let mut reverse = Vec::with_capacity(edges.source.len());
-    let mut per_structure = Vec::with_capacity(graphs.len());
-    for graph in graphs {
-        let first = reverse.len() as i64;
-        reverse.extend(graph.reverse.iter().map(|r| first + i64::from(*r)));
-        per_structure.push(graph.main.len() as i64);
-    }
-    MainEdges { edges, reverse, per_structure }
-}
-
-fn join<'a>(graphs: &[&'a StructureGraph], of: impl Fn(&'a StructureGraph) -> &'a Edges) -> BatchEdges {
-    let (atoms, edges) = (graphs.iter().map(|g| g.atoms()).sum(), graphs.iter().map(|g| of(g).len()).sum());
-    let mut batch = BatchEdges {
-        source: Vec::with_capacity(edges),
-        target: Vec::with_capacity(edges),
-        shift: Vec::with_capacity(3 * edges),
-        degree: Vec::with_capacity(atoms),
-        ..BatchEdges::default()
-    };
-    for graph in graphs {
-        append(of(graph), &graph.cell, &mut batch);
-    }
-    batch.width = batch.degree.iter().copied().max().unwrap_or(0) as usize;
-    batch.rows = vec![0; atoms * batch.width];
-    batch.place = Vec::with_capacity(edges);
-    for (t, degree) in batch.degree.iter().enumerate() {
-        for rank in 0..*degree as usize {
-            let place = t * batch.width + rank;
-            batch.rows[place] = batch.place.len() as i64;
-            batch.place.push(place as i64);
+impl MainEdges {
+    fn refill(&mut self, graphs: &[&StructureGraph]) {
+        self.edges.refill(graphs, |graph| &graph.main);
+        self.reverse.clear();
+        self.reverse.reserve(self.edges.source.len());
+        self.per_structure.clear();
+        for graph in graphs {
+            let first = self.reverse.len() as i64;
+            self.reverse.extend(graph.reverse.iter().map(|r| first + i64::from(*r)));
+            self.per_structure.push(graph.main.len() as i64);
         }
     }
-    batch
 }
 
-fn append(edges: &Edges, cell: &[[f64; 3]; 3], batch: &mut BatchEdges) {
-    let first = batch.degree.len() as i64;
-    for t in 0..edges.atoms() {
-        let row = edges.row(t);
-        batch.degree.push(row.len() as i64);
-        batch.target.resize(batch.target.len() + row.len(), first + t as i64);
+impl QuadrupletEdges {
+    /// Empties all but the edges.
+    fn clear_places(&mut self) {
+        self.same_output.clear();
+        self.same_input.clear();
+        self.closed.clear();
+        self.receiving.clear();
+        self.receiving_middle.clear();
+        self.receiving_place.clear();
+        self.receiving_degree.clear();
     }
-    batch.source.extend(edges.source.iter().map(|s| first + i64::from(*s)));
-    append_shifts(edges, cell, &mut batch.shift);
+}
+
+impl BatchEdges {
+    fn refill<'a>(&mut self, graphs: &[&'a StructureGraph], of: impl Fn(&'a StructureGraph) -> &'a Edges) {
+        let atoms: usize = graphs.iter().map(|g| g.atoms()).sum();
+        let edges: usize = graphs.iter().map(|g| of(g).len()).sum();
+        empty(&mut self.source, edges);
+        empty(&mut self.target, edges);
+        empty(&mut self.shift, 3 * edges);
+        empty(&mut self.degree, atoms);
+        for graph in graphs {
+            self.append(of(graph), &graph.cell);
+        }
+        self.width = self.degree.iter().copied().max().unwrap_or(0) as usize;
+        empty(&mut self.rows, atoms * self.width);
+        empty(&mut self.place, edges);
+        for (t, degree) in self.degree.iter().enumerate() {
+            let (row, first) = (t * self.width, self.place.len() as i64);
+            self.rows.extend(first..first + degree);
+            self.rows.resize(row + self.width, 0);
+            self.place.extend(row as i64..row as i64 + degree);
+        }
+    }
+
+    fn append(&mut self, edges: &Edges, cell: &[[f64; 3]; 3]) {
+        let first = self.degree.len() as i64;
+        for t in 0..edges.atoms() {
+            let row = edges.row(t);
+            self.degree.push(row.len() as i64);
+            self.target.resize(self.target.len() + row.len(), first + t as i64);
+        }
+        self.source.extend(edges.source.iter().map(|s| first + i64::from(*s)));
+        append_shifts(edges, cell, &mut self.shift);
+    }
+}
+
+/// Empties a vector and gives it room.
+fn empty<T>(vector: &mut Vec<T>, room: usize) {
+    vector.clear();
+    vector.reserve_exact(room);
 }
 
 fn append_shifts(edges: &Edges, cell: &[[f64; 3]; 3], shift: &mut Vec<f64>) {
-    let first = shift.len();
-    shift.resize(first + 3 * edges.len(), 0.0);
-    for (v, o) in shift[first..].as_chunks_mut::<3>().0.iter_mut().zip(&edges.shift) {
+    shift.extend(edges.shift.iter().flat_map(|o| {
         let o = o.map(f64::from);
-        *v = [0, 1, 2].map(|x| o[0] * cell[0][x] + o[1] * cell[1][x] + o[2] * cell[2][x]);
-    }
+        [0, 1, 2].map(|x| o[0] * cell[0][x] + o[1] * cell[1][x] + o[2] * cell[2][x])
+    }));
 }
 
-fn pairs(graphs: &[&StructureGraph]) -> PairEdges {
-    let edges = graphs.iter().map(|g| g.atom_atom.len()).sum();
-    let mut batch = PairEdges {
-        source: Vec::with_capacity(edges),
-        target: Vec::with_capacity(edges),
-        shift: Vec::with_capacity(3 * edges),
-        pair: Vec::with_capacity(edges),
-        ..PairEdges::default()
-    };
-    for graph in graphs {
-        let first = batch.degree.len() as i64;
+impl PairEdges {
+    fn refill(&mut self, graphs: &[&StructureGraph]) {
+        let edges = graphs.iter().map(|g| g.atom_atom.len()).sum();
+        empty(&mut self.source, edges);
+        empty(&mut self.target, edges);
+        empty(&mut self.shift, 3 * edges);
+        empty(&mut self.pair, edges);
+        self.pair_source.clear();
+        self.degree.clear();
+        for graph in graphs {
+            self.append(graph);
+        }
+        self.width = self.degree.iter().copied().max().unwrap_or(0) as usize;
+        empty(&mut self.rows, self.degree.len() * self.width);
+        let mut next = 0;
+        for (t, degree) in self.degree.iter().enumerate() {
+            self.rows.extend(next..next + degree);
+            self.rows.resize((t + 1) * self.width, 0);
+            next += degree;
+        }
+    }
+
+    fn append(&mut self, graph: &StructureGraph) {
+        let first = self.degree.len() as i64;
         for t in 0..graph.atoms() {
             let sources = &graph.atom_atom.source[graph.atom_atom.row(t)];
-            let before = batch.pair_source.len();
+            let before = self.pair_source.len();
             for images in sources.chunk_by(|s, r| s == r) {
-                let pair = batch.pair_source.len() as i64;
-                batch.pair_source.push(first + i64::from(images[0]));
-                batch.pair.resize(batch.pair.len() + images.len(), pair);
+                let pair = self.pair_source.len() as i64;
+                self.pair_source.push(first + i64::from(images[0]));
+                self.pair.resize(self.pair.len() + images.len(), pair);
             }
-            batch.target.resize(batch.target.len() + sources.len(), first + t as i64);
-            batch.degree.push((batch.pair_source.len() - before) as i64);
+            self.target.resize(self.target.len() + sources.len(), first + t as i64);
+            self.degree.push((self.pair_source.len() - before) as i64);
         }
-        batch.source.extend(graph.atom_atom.source.iter().map(|s| first + i64::from(*s)));
-        append_shifts(&graph.atom_atom, &graph.cell, &mut batch.shift);
+        self.source.extend(graph.atom_atom.source.iter().map(|s| first + i64::from(*s)));
+        append_shifts(&graph.atom_atom, &graph.cell, &mut self.shift);
     }
-    batch.width = batch.degree.iter().copied().max().unwrap_or(0) as usize;
-    let mut next = 0;
-    batch.rows = vec![0; batch.degree.len() * batch.width];
-    for (t, degree) in batch.degree.iter().enumerate() {
-        for rank in 0..*degree as usize {
-            batch.rows[t * batch.width + rank] = next;
-            next += 1;
-        }
-    }
-    batch
 }

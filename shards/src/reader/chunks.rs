@@ -3,13 +3,13 @@
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
-use std::sync::PoisonError;
 
 use bytes::Bytes;
 
 use super::files::{Files, Pieces};
 use super::part::PartFile;
-use super::{Block, Columns, Dataset, RowGroup, part};
+use super::parts::Parts;
+use super::{Block, Columns, Dataset, RowGroup};
 use crate::error::{ShardError, io_error};
 use crate::remote::{Check, RemoteDir, Request, Wanted};
 
@@ -20,20 +20,25 @@ const NEAR: u64 = 64 << 10;
 
 impl Dataset {
     /// Decodes some columns of a row group and reads no others where that saves something. The row group's checksum is of all
-    /// its bytes and cannot be looked at; columns that came from a URL are compared when the whole row group does.
+    /// its bytes and cannot be looked at; what was read is compared when the whole row group is.
     pub fn read_columns(&self, group: &RowGroup, columns: Columns) -> Result<Block, ShardError> {
-        part(&self.parts, &self.files, &self.manifest, group.part)?.read_columns(&self.files, group, columns)
+        self.part(group)?.read_columns(&self.files, &self.parts, group, columns)
+    }
+
+    /// Bytes that the decoded footer of a row group's part takes.
+    pub(crate) fn footer_bytes(&self, group: &RowGroup) -> Result<usize, ShardError> {
+        Ok(self.part(group)?.footer_bytes())
     }
 
     /// Bytes of a row group as stored.
     pub fn stored_bytes(&self, group: &RowGroup) -> Result<u64, ShardError> {
-        let range = part(&self.parts, &self.files, &self.manifest, group.part)?.byte_range(group);
+        let range = self.part(group)?.byte_range(group);
         Ok(range.end - range.start)
     }
 
     /// Bytes of a row group's columns decompressed, which is about what they take when decoded.
     pub fn decoded_bytes(&self, group: &RowGroup, columns: Columns) -> Result<u64, ShardError> {
-        let part = part(&self.parts, &self.files, &self.manifest, group.part)?;
+        let part = self.part(group)?;
         let chunks = part.footer.metadata().row_group(group.index).columns();
         let wanted = chunks.iter().filter(|c| {
             let name = c.column_path().parts().first();
@@ -47,21 +52,29 @@ impl Dataset {
 type ColumnRequest = (Request, Vec<Range<u64>>);
 
 impl PartFile {
-    fn read_columns(&self, files: &Files, group: &RowGroup, columns: Columns) -> Result<Block, ShardError> {
-        let dir = match files {
-            Files::Local(_) => {
-                return self.decode(self.read_ranges(&self.ranges(group, columns, 0))?, group, columns);
-            }
-            Files::Remote(dir) => dir,
+    fn read_columns(
+        &self,
+        files: &Files,
+        parts: &Parts,
+        group: &RowGroup,
+        columns: Columns,
+    ) -> Result<Block, ShardError> {
+        let (pieces, request) = match files {
+            Files::Local(_) => (self.read_ranges(&self.ranges(group, columns, 0))?, None),
+            Files::Remote(dir) => match self.request_alone(dir, group, columns) {
+                Some((request, ranges)) => (Pieces::cut(&ranges, &dir.object(&request)?), Some(request)),
+                None => return self.read(files, parts, group, columns),
+            },
         };
-        let decoded = self.decode(self.fetch_columns(dir, group, columns)?, group, columns);
-        match (decoded, self.column_request(group, columns)) {
-            (Err(_), Some((request, _))) => {
+        let decoded = self.decode(pieces.clone(), group, columns);
+        match (decoded, files, request) {
+            (Err(_), Files::Remote(dir), Some(request)) => {
                 // Bytes that no hash tells apart were wrong: those of the whole row group will be right, or told.
                 dir.forget(&request);
-                self.read(files, group, columns)
+                self.read(files, parts, group, columns)
             }
-            (decoded, _) => decoded,
+            (Ok(_), ..) if !parts.note_alone(group, columns, pieces.digest()) => Err(self.changed(group)),
+            (decoded, ..) => decoded,
         }
     }
 
@@ -75,50 +88,52 @@ impl PartFile {
         Ok(Pieces(ranges.iter().map(read).collect::<Result<_, ShardError>>()?))
     }
 
-    /// Columns of a row group at a URL.
-    pub(super) fn fetch_columns(
-        &self,
-        dir: &RemoteDir,
-        group: &RowGroup,
-        columns: Columns,
-    ) -> Result<Pieces, ShardError> {
-        let (whole, _) = self.whole(group);
-        let request = self.column_request(group, columns).filter(|_| !dir.has(&whole));
-        let Some((request, ranges)) = request else { return self.fetch(dir, group) };
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(columns);
-        Ok(Pieces::cut(&ranges, &dir.object(&request)?))
-    }
-
-    /// What the cache has of a row group's columns without the rest of it.
-    pub(super) fn fetched_columns(&self, dir: &RemoteDir, group: &RowGroup) -> Vec<(Request, Pieces)> {
-        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let requests = asked.into_iter().filter_map(|columns| self.column_request(group, columns));
-        let fetched = |(request, ranges): ColumnRequest| {
-            let pieces = Pieces::cut(&ranges, &dir.cached(&request)?);
-            Some((request, pieces))
-        };
-        requests.filter_map(fetched).collect()
-    }
-
-    /// Compares columns that were fetched alone with the whole row group, whose checksum is right.
-    pub(super) fn compare_columns(
-        &self,
-        dir: &RemoteDir,
-        group: &RowGroup,
-        fetched: &[(Request, Pieces)],
-        start: u64,
-        whole: &[u8],
-    ) -> Result<(), ShardError> {
-        let wrong = fetched.iter().filter(|(_, pieces)| !pieces.agree(start, whole));
-        if wrong.map(|(request, _)| dir.forget(request)).count() == 0 {
-            return Ok(());
+    /// Fetches columns of a row group into the cache, or all of it where they are most of it.
+    pub(super) fn fetch_columns_ahead(&self, dir: &RemoteDir, group: &RowGroup, columns: Columns) {
+        match self.request_alone(dir, group, columns) {
+            // What goes wrong goes wrong again, and is told, when it is read.
+            Some((request, _)) if !dir.has(&request) => drop(dir.object(&request)),
+            Some(_) => {}
+            None => self.fetch_ahead(dir, group),
         }
-        Err(ShardError::Corrupt {
+    }
+
+    /// How columns are fetched alone; `None` where the whole row group is at hand or hardly more.
+    fn request_alone(&self, dir: &RemoteDir, group: &RowGroup, columns: Columns) -> Option<ColumnRequest> {
+        let (whole, _) = self.whole(group);
+        self.column_request(group, columns).filter(|_| !dir.has(&whole))
+    }
+
+    /// Compares columns that were read alone with the whole row group, whose checksum is right.
+    pub(super) fn compare_alone(
+        &self,
+        files: &Files,
+        parts: &Parts,
+        group: &RowGroup,
+        whole: &Pieces,
+    ) -> Result<(), ShardError> {
+        let mut wrong = false;
+        for (columns, digest) in parts.take_alone(group) {
+            let near = if matches!(files, Files::Local(_)) { 0 } else { NEAR };
+            if whole.within(&self.ranges(group, columns, near)).map(|pieces| pieces.digest()) == Some(digest)
+            {
+                continue;
+            }
+            wrong = true;
+            if let (Files::Remote(dir), Some((request, _))) = (files, self.column_request(group, columns)) {
+                dir.forget(&request);
+            }
+        }
+        if wrong { Err(self.changed(group)) } else { Ok(()) }
+    }
+
+    fn changed(&self, group: &RowGroup) -> ShardError {
+        ShardError::Corrupt {
             path: self.path.clone(),
-            what: format!("columns of row group {} as fetched before", group.index),
+            what: format!("columns of row group {} as read before", group.index),
             expected: "those of the whole row group".into(),
             found: "others; batches may have been planned by them: run again".into(),
-        })
+        }
     }
 
     /// `None` where the columns are most of the row group.

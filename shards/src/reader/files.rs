@@ -10,6 +10,7 @@ use bytes::{Buf as _, Bytes};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 
+use super::parts::Digest;
 use crate::error::{ShardError, io_error};
 use crate::manifest::{FILE_NAME, Manifest, PartRecord};
 use crate::remote::{Check, Location, Remote, RemoteDir, Request, Wanted};
@@ -151,12 +152,24 @@ impl Pieces {
         Self(ranges.iter().map(cut).collect())
     }
 
-    /// Whether these bytes, which lie at `start`, hold the same as all pieces.
-    pub(super) fn agree(&self, start: u64, bytes: &[u8]) -> bool {
-        self.0.iter().all(|(at, piece)| {
-            let from = (at - start) as usize;
-            bytes.get(from..from + piece.len()) == Some(piece)
-        })
+    /// The pieces of some ranges; `None` where these do not hold them.
+    pub(super) fn within(&self, ranges: &[Range<u64>]) -> Option<Self> {
+        let piece = |range: &Range<u64>| {
+            let length = usize::try_from(range.end - range.start).ok()?;
+            Some((range.start, self.get_bytes(range.start, length).ok()?))
+        };
+        ranges.iter().map(piece).collect::<Option<_>>().map(Self)
+    }
+
+    /// A hash of the bytes, wherever they lie.
+    pub(super) fn digest(&self) -> Digest {
+        let mut hasher = blake3::Hasher::new();
+        self.0.iter().for_each(|(_, piece)| {
+            hasher.update(piece);
+        });
+        let mut digest = Digest::default();
+        digest.copy_from_slice(&hasher.finalize().as_bytes()[..std::mem::size_of::<Digest>()]);
+        digest
     }
 }
 

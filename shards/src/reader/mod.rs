@@ -5,16 +5,19 @@ mod chunks;
 mod columns;
 mod files;
 mod part;
+mod parts;
 mod row;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 pub use block::Block;
 use files::Files;
 pub use part::Columns;
 use part::PartFile;
+pub(crate) use parts::FOOTERS;
+use parts::Parts;
 pub use row::{FloatSlice, RowView, StoredNeighbors};
 
 use crate::error::ShardError;
@@ -24,7 +27,7 @@ use crate::remote::{Location, Remote, RemoteDir};
 use crate::row_set::RowSet;
 use crate::structure::Structure;
 
-/// An open dataset. Footers are decoded when first needed and kept; sharing between threads is free.
+/// An open dataset. Footers are decoded when first needed, and those used last are kept; sharing between threads is free.
 #[derive(Debug)]
 pub struct Dataset {
     dir: PathBuf,
@@ -33,9 +36,6 @@ pub struct Dataset {
     row_groups: Vec<RowGroup>,
     parts: Arc<Parts>,
 }
-
-/// Opened parts.
-type Parts = Vec<OnceLock<PartFile>>;
 
 /// The unit of reading: consecutive rows of one part.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,8 +81,7 @@ impl Dataset {
 
     fn over(dir: PathBuf, files: Files, manifest: Manifest) -> Self {
         let row_groups = row_groups(&manifest);
-        let parts = Arc::new(manifest.parts.iter().map(|_| OnceLock::new()).collect());
-        Self { dir, files, manifest: Arc::new(manifest), row_groups, parts }
+        Self { dir, files, manifest: Arc::new(manifest), row_groups, parts: Arc::default() }
     }
 
     /// The dataset's directory or URL as it was given.
@@ -151,26 +150,38 @@ impl Dataset {
 
     /// Decodes a row group; its bytes are compared with their checksum first.
     pub fn read(&self, group: &RowGroup, columns: Columns) -> Result<Block, ShardError> {
-        part(&self.parts, &self.files, &self.manifest, group.part)?.read(&self.files, group, columns)
+        self.part(group)?.read(&self.files, &self.parts, group, columns)
+    }
+
+    fn part(&self, group: &RowGroup) -> Result<Arc<PartFile>, ShardError> {
+        self.parts.get(&self.files, &self.manifest, group.part)
+    }
+
+    /// Whether reading a row group asks no server.
+    pub(crate) fn is_at_hand(&self, group: &RowGroup) -> bool {
+        match &self.files {
+            Files::Local(_) => true,
+            Files::Remote(dir) => self.part(group).is_ok_and(|part| dir.has(&part.whole(group).0)),
+        }
     }
 
     /// Fetches a row group into the cache in the background, for a [`Dataset::read`] soon to come. Nothing happens where the
     /// dataset is local. What cannot be fetched is told by the read.
     pub fn prefetch(&self, group: &RowGroup) {
-        self.ahead(group, |part, dir, group| drop(part.fetch(dir, group)));
+        self.ahead(group, |part, dir, group| part.fetch_ahead(dir, group));
     }
 
     /// Likewise for a [`Dataset::read_columns`].
     pub fn prefetch_columns(&self, group: &RowGroup, columns: Columns) {
-        self.ahead(group, move |part, dir, group| drop(part.fetch_columns(dir, group, columns)));
+        self.ahead(group, move |part, dir, group| part.fetch_columns_ahead(dir, group, columns));
     }
 
     fn ahead(&self, group: &RowGroup, fetch: impl FnOnce(&PartFile, &RemoteDir, &RowGroup) + Send + 'static) {
         let Files::Remote(dir) = &self.files else { return };
         let (parts, manifest, group) = (self.parts.clone(), self.manifest.clone(), group.clone());
         dir.ahead(move |dir| {
-            if let Ok(part) = part(&parts, &Files::Remote(dir.clone()), &manifest, group.part) {
-                fetch(part, dir, &group);
+            if let Ok(part) = parts.get(&Files::Remote(dir.clone()), &manifest, group.part) {
+                fetch(&part, dir, &group);
             }
         });
     }
@@ -210,20 +221,6 @@ impl Dataset {
     pub fn manifest_path(&self) -> PathBuf {
         self.files.manifest_path()
     }
-}
-
-fn part<'a>(
-    parts: &'a Parts,
-    files: &Files,
-    manifest: &Manifest,
-    index: usize,
-) -> Result<&'a PartFile, ShardError> {
-    let slot = &parts[index];
-    if let Some(part) = slot.get() {
-        return Ok(part);
-    }
-    let opened = PartFile::open(files, manifest, index)?;
-    Ok(slot.get_or_init(|| opened))
 }
 
 fn row_groups(manifest: &Manifest) -> Vec<RowGroup> {

@@ -1,9 +1,7 @@
 //! One Parquet file: its footer, its row groups' checksums, and decoding of chosen columns.
 
-use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Mutex;
 
 use arrow::datatypes::{FieldRef, Schema};
 use parquet::arrow::ProjectionMask;
@@ -15,6 +13,7 @@ use parquet::file::metadata::RowGroupMetaData;
 use super::RowGroup;
 use super::block::Block;
 use super::files::{Files, Pieces, local_range, part_file};
+use super::parts::Parts;
 use crate::error::{ShardError, parquet_error};
 use crate::manifest::{Manifest, PartRecord};
 use crate::remote::{Check, RemoteDir, Request, Wanted};
@@ -121,6 +120,9 @@ impl Columns {
     }
 }
 
+/// Digits of a row group's checksum, the beginning of a BLAKE3.
+const CHECKSUM_DIGITS: usize = 16;
+
 /// An open part with its footer decoded and checked.
 #[derive(Debug)]
 pub(super) struct PartFile {
@@ -132,8 +134,6 @@ pub(super) struct PartFile {
     pub(super) footer: ArrowReaderMetadata,
     checksums: Vec<String>,
     targets: Vec<String>,
-    /// Columns that were fetched without the rest of their row group.
-    pub(super) asked: Mutex<BTreeSet<Columns>>,
 }
 
 impl PartFile {
@@ -163,17 +163,19 @@ impl PartFile {
             entry.unwrap_or_default().split_whitespace().map(str::to_string).collect();
         check_row_groups(&footer, record, manifest.layout.row_group_rows)
             .map_err(|(what, expected, found)| corrupt(what, expected, found))?;
-        if checksums.len() != groups {
-            return Err(corrupt(CHECKSUM_KEY, format!("{groups} checksums"), checksums.len().to_string()));
+        if checksums.len() != groups || checksums.iter().any(|checksum| checksum.len() != CHECKSUM_DIGITS) {
+            let expected = format!("{groups} checksums of {CHECKSUM_DIGITS} digits");
+            return Err(corrupt(CHECKSUM_KEY, expected, checksums.join(" ")));
         }
         let targets = manifest.layout.targets.iter().map(|t| t.name.clone()).collect();
         let (file, blake3) = (part_file(record), record.blake3.clone());
-        Ok(Self { path, file, blake3, footer, checksums, targets, asked: Mutex::default() })
+        Ok(Self { path, file, blake3, footer, checksums, targets })
     }
 
     pub(super) fn read(
         &self,
         files: &Files,
+        parts: &Parts,
         group: &RowGroup,
         columns: Columns,
     ) -> Result<Block, ShardError> {
@@ -186,16 +188,27 @@ impl PartFile {
             }
             Files::Remote(dir) => self.fetch(dir, group)?,
         };
+        self.compare_alone(files, parts, group, &pieces)?;
         self.decode(pieces, group, columns)
+    }
+
+    /// Bytes that the decoded footer takes.
+    pub(super) fn footer_bytes(&self) -> usize {
+        self.footer.metadata().memory_size() + 64 * self.checksums.len()
     }
 
     /// All bytes of a row group at a URL.
     pub(super) fn fetch(&self, dir: &RemoteDir, group: &RowGroup) -> Result<Pieces, ShardError> {
         let (whole, start) = self.whole(group);
-        let before = if dir.has(&whole) { Vec::new() } else { self.fetched_columns(dir, group) };
-        let bytes = dir.object(&whole)?;
-        self.compare_columns(dir, group, &before, start, &bytes)?;
-        Ok(Pieces(vec![(start, bytes)]))
+        Ok(Pieces(vec![(start, dir.object(&whole)?)]))
+    }
+
+    /// Fetches a row group into the cache unless it is there. What goes wrong goes wrong again, and is told, when it is read.
+    pub(super) fn fetch_ahead(&self, dir: &RemoteDir, group: &RowGroup) {
+        let (whole, _) = self.whole(group);
+        if !dir.has(&whole) {
+            drop(dir.object(&whole));
+        }
     }
 
     /// What fetches a row group whole, and where it starts.
@@ -225,10 +238,13 @@ impl PartFile {
             .with_batch_size(rows.max(1))
             .build()
             .map_err(parquet_error("read", &self.path))?;
-        let batch = batches
-            .next()
-            .transpose()
-            .map_err(|source| ShardError::Arrow { path: self.path.clone(), source })?;
+        let undecodable = |error: arrow::error::ArrowError| ShardError::Corrupt {
+            path: self.path.clone(),
+            what: format!("row group {}", group.index),
+            expected: "columns that can be decoded".into(),
+            found: error.to_string(),
+        };
+        let batch = batches.next().transpose().map_err(undecodable)?;
         let short = |found: usize| ShardError::Corrupt {
             path: self.path.clone(),
             what: format!("rows of row group {}", group.index),

@@ -11,10 +11,11 @@
 //! holder. Each read renews a file's time of modification, by which the least recently used goes first.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Read as _};
+use std::io::ErrorKind::{AlreadyExists, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::error::{ShardError, io_error};
 use crate::manifest;
@@ -36,12 +37,16 @@ pub(super) struct Cache {
 #[derive(Debug)]
 pub(super) struct Turn(#[allow(dead_code, reason = "dropping it is what it is for")] Option<File>);
 
+/// Backups leave folders with this file out (<https://bford.info/cachedir/>).
+const TAG: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55\n";
 /// A cache is emptied to this share of its limit, so that it is not searched at every new content.
 const KEPT: (u64, u64) = (9, 10);
 /// What a killed process left in `fresh/` is removed after this.
 const STALE: Duration = Duration::from_hours(1);
 /// How often a waiting reader looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// After this a reader fetches for itself: whoever has its turn may have been stopped.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 impl CacheKey {
     /// From the parts of an identity: each must stand for one content for ever.
@@ -68,12 +73,33 @@ impl Cache {
             let path = dir.join(folder);
             fs::create_dir_all(&path).map_err(io_error("create the cache", &path))?;
         }
-        // Backups leave folders with this file out (https://bford.info/cachedir/).
-        let tag = dir.join("CACHEDIR.TAG");
-        fs::write(&tag, "Signature: 8a477f597d28d172789f06886806bc55\n").map_err(io_error("write", &tag))?;
         let cache = Self { dir: dir.to_path_buf(), limit, stores: AtomicBool::new(true) };
-        cache.fit().map_err(io_error("search the cache", dir))?;
+        match cache.tag().and_then(|()| cache.fit()) {
+            // Another user's cache, or a full disk: what is there can be read all the same.
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    PermissionDenied | ReadOnlyFilesystem | StorageFull | QuotaExceeded
+                ) =>
+            {
+                cache.stores.store(false, Ordering::Relaxed);
+            }
+            made => made.map_err(io_error("search the cache", dir))?,
+        }
         Ok(cache)
+    }
+
+    fn tag(&self) -> io::Result<()> {
+        let path = self.dir.join("CACHEDIR.TAG");
+        match File::create_new(path).map(|mut tag| tag.write_all(TAG)) {
+            Err(e) if e.kind() == AlreadyExists => Ok(()),
+            made => made?,
+        }
+    }
+
+    /// A file that is locked, never written to.
+    fn lock_file(&self, name: &str) -> io::Result<File> {
+        File::options().write(true).create(true).truncate(false).open(self.dir.join(name))
     }
 
     /// A content, if it is there.
@@ -106,12 +132,21 @@ impl Cache {
 
     /// Stores a content, making room for it. A content larger than the limit is not stored.
     pub(super) fn put(&self, key: &CacheKey, content: &[u8]) -> io::Result<()> {
-        let stored = self.try_put(key, content);
+        self.store(key, content, false)
+    }
+
+    /// Stores a content in place of an older one of the same name.
+    pub(super) fn replace(&self, key: &CacheKey, content: &[u8]) -> io::Result<()> {
+        self.store(key, content, true)
+    }
+
+    fn store(&self, key: &CacheKey, content: &[u8], anew: bool) -> io::Result<()> {
+        let stored = self.try_put(key, content, anew);
         self.stores.store(matches!(stored, Ok(true)), Ordering::Relaxed);
         stored.map(|_| ())
     }
 
-    fn try_put(&self, key: &CacheKey, content: &[u8]) -> io::Result<bool> {
+    fn try_put(&self, key: &CacheKey, content: &[u8], anew: bool) -> io::Result<bool> {
         let size = content.len() as u64;
         if size > self.limit {
             return Ok(false);
@@ -119,18 +154,18 @@ impl Cache {
         let path = self.path(key);
         let fresh = self.fresh();
         fs::write(&fresh, content)?;
-        let placed = self.place(&fresh, &path, size);
+        let placed = self.place(&fresh, &path, size, anew);
         if placed.is_err() {
             let _ = fs::remove_file(&fresh);
         }
         placed.map(|()| true)
     }
 
-    fn place(&self, fresh: &Path, path: &Path, size: u64) -> io::Result<()> {
-        let changing = File::create(self.dir.join("size.lock"))?;
+    fn place(&self, fresh: &Path, path: &Path, size: u64, anew: bool) -> io::Result<()> {
+        let changing = self.lock_file("size.lock")?;
         // Where the file system knows no locks the limit is kept less exactly, and nothing else suffers.
         let _ = changing.lock();
-        if path.exists() {
+        if path.exists() && !anew {
             return fs::remove_file(fresh);
         }
         let mut used = self.noted().map_or_else(|| self.measure(), Ok)?;
@@ -149,7 +184,7 @@ impl Cache {
 
     /// Keeps a limit that is smaller than the last one.
     fn fit(&self) -> io::Result<()> {
-        let changing = File::create(self.dir.join("size.lock"))?;
+        let changing = self.lock_file("size.lock")?;
         let _ = changing.lock();
         if self.noted().is_some_and(|used| used > self.limit) {
             self.note(self.evict(self.limit)?)?;
@@ -160,14 +195,16 @@ impl Cache {
     /// Waits until no one else is fetching the content. `None`: `cancelled` was set meanwhile.
     pub(super) fn turn(&self, key: &CacheKey, cancelled: &AtomicBool) -> Option<Turn> {
         // File systems without locks let several processes fetch the same: slower, not wrong.
-        let Ok(file) = File::create(self.dir.join("locks").join(&key.0[..3])) else {
+        let Ok(file) = self.lock_file(&format!("locks/{}", &key.0[..3])) else {
             return Some(Turn(None));
         };
+        let since = Instant::now();
         loop {
             match file.try_lock() {
                 Ok(()) => return Some(Turn(Some(file))),
                 Err(TryLockError::Error(_)) => return Some(Turn(None)),
                 Err(TryLockError::WouldBlock) if cancelled.load(Ordering::Relaxed) => return None,
+                Err(TryLockError::WouldBlock) if since.elapsed() > PATIENCE => return Some(Turn(None)),
                 Err(TryLockError::WouldBlock) => std::thread::sleep(LOOK_AGAIN),
             }
         }
@@ -191,7 +228,9 @@ impl Cache {
     }
 
     fn note(&self, bytes: u64) -> io::Result<()> {
-        fs::write(self.dir.join("size"), format!("{bytes}\n"))
+        let fresh = self.fresh();
+        fs::write(&fresh, format!("{bytes}\n"))?;
+        fs::rename(fresh, self.dir.join("size"))
     }
 
     fn measure(&self) -> io::Result<u64> {

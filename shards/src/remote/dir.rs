@@ -22,6 +22,8 @@ pub(crate) struct RemoteDir {
     store: Arc<dyn ObjectStore>,
     remote: Arc<Remote>,
     cancelled: AtomicBool,
+    /// Whether it was told that the cache keeps nothing.
+    fails_to_keep: AtomicBool,
 }
 
 /// A part of a file that is fetched, checked and kept as one.
@@ -102,7 +104,13 @@ impl RemoteDir {
     /// A client for the URL; nothing is sent yet.
     pub(crate) fn new(url: RemoteUrl, remote: Arc<Remote>) -> Result<Self, ShardError> {
         let store = client::connect(&url, remote.options.allow_http)?;
-        Ok(Self { url, store, remote, cancelled: AtomicBool::new(false) })
+        Ok(Self {
+            url,
+            store,
+            remote,
+            cancelled: AtomicBool::new(false),
+            fails_to_keep: AtomicBool::new(false),
+        })
     }
 
     /// The URL of a file, for messages.
@@ -132,14 +140,20 @@ impl RemoteDir {
         };
         let accept = |bytes: Bytes| Ok((Manifest::decode(&bytes, &path)?, bytes));
         let attempts = self.remote.options.attempts.min(FIRST_ATTEMPTS);
-        let (manifest, bytes) = self.fetch(&request, attempts, accept).map_err(|error| match error {
-            ShardError::NoObject { .. } => {
-                ShardError::NoManifest { dir: PathBuf::from(self.url.to_string()) }
+        let (manifest, bytes) = match self.fetch(&request, attempts, accept) {
+            Ok(fetched) => fetched,
+            Err(ShardError::NoObject { .. }) => {
+                return Err(ShardError::NoManifest { dir: PathBuf::from(self.url.to_string()) });
             }
-            other => other,
-        })?;
-        self.remote.cache.remove(&key);
-        self.keep(&key, &bytes);
+            // An outage must not end a run that opens its data again, say for validation.
+            Err(error @ ShardError::Download { .. }) if !self.cancelled.load(Ordering::Relaxed) => {
+                let content = self.remote.cache.get(&key).ok_or(error)?;
+                self.tell(&format!("{}: not reached, taken as it was when last fetched", path.display()));
+                return Manifest::decode(&content, &path);
+            }
+            Err(error) => return Err(error),
+        };
+        self.keep(self.remote.cache.replace(&key, &bytes));
         Ok(manifest)
     }
 
@@ -163,7 +177,7 @@ impl RemoteDir {
             }
         };
         let bytes = self.fetch(request, self.remote.options.attempts, accept)?;
-        self.keep(&request.key, &request.sealed(&bytes));
+        self.keep(self.remote.cache.put(&request.key, &request.sealed(&bytes)));
         Ok(bytes)
     }
 
@@ -267,11 +281,10 @@ impl RemoteDir {
         ))
     }
 
-    /// Puts a content into the cache. What cannot be kept will be fetched again: told when it begins.
-    fn keep(&self, key: &CacheKey, content: &[u8]) {
-        let stored = self.remote.cache.stores();
-        if let Err(error) = self.remote.cache.put(key, content)
-            && stored
+    /// What comes of keeping a content. What cannot be kept will be fetched again: told when it begins.
+    fn keep(&self, stored: std::io::Result<()>) {
+        if let Err(error) = stored
+            && !self.fails_to_keep.swap(true, Ordering::Relaxed)
         {
             self.tell(&format!("the cache cannot keep what is downloaded: {error}"));
         }

@@ -1,11 +1,11 @@
 //! Decoded row groups in use: decoded once, by whoever needs them first, and dropped with their last user.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, TryLockError, Weak};
 
 use super::lanes::LanePart;
 use super::order::PassKey;
-use super::planner::Order;
+use super::planner::{Order, Planner};
 use super::sequence::{Sample, WindowId};
 use crate::error::ShardError;
 use crate::reader::Block;
@@ -64,20 +64,19 @@ struct Window {
     followed: bool,
 }
 
-/// The windows that a rank's lanes are in.
-///
-/// Of each lane and dataset the last two windows are held: the one in use, and the one before or after it.
+/// The windows that a rank's lanes are in: of each lane and dataset those that have structures to come, and the next one where
+/// it was asked for ahead.
 #[derive(Debug)]
 pub(super) struct Windows {
     order: Arc<Order>,
     epoch: u64,
     parts: BTreeMap<u64, LanePart>,
-    held: BTreeMap<(u64, u32), VecDeque<Window>>,
+    held: BTreeMap<(u64, u32), Vec<Window>>,
     slots: BTreeMap<(usize, u32), Weak<Slot>>,
+    /// Row groups that no one had asked for before, by dataset and number.
+    fresh: Vec<(usize, u32)>,
     sweep_at: usize,
 }
-
-const WINDOWS_HELD: usize = 2;
 
 impl Windows {
     pub(super) fn new(order: Arc<Order>, epoch: u64) -> Self {
@@ -87,6 +86,7 @@ impl Windows {
             parts: BTreeMap::new(),
             held: BTreeMap::new(),
             slots: BTreeMap::new(),
+            fresh: Vec::new(),
             sweep_at: 64,
         }
     }
@@ -126,6 +126,11 @@ impl Windows {
         windows.filter(|w| w.id == next).flat_map(|w| w.slots.clone()).collect()
     }
 
+    /// The row groups that have come into use since the last call, by dataset and number.
+    pub(super) fn take_fresh(&mut self) -> Vec<(usize, u32)> {
+        std::mem::take(&mut self.fresh)
+    }
+
     fn holds(&self, track: (u64, u32), id: WindowId) -> bool {
         self.held.get(&track).is_some_and(|windows| windows.iter().any(|w| w.id == id))
     }
@@ -135,10 +140,19 @@ impl Windows {
         let pass = self.order.pass(self.key(track.1, id.pass));
         let groups = pass.groups(&self.order.splits[dataset], id.window);
         let slots = groups.into_iter().map(|group| self.shared(dataset, group)).collect();
-        let windows = self.held.entry(track).or_default();
-        windows.push_back(Window { id, slots, followed: false });
-        while windows.len() > WINDOWS_HELD {
-            windows.pop_front();
+        self.held.entry(track).or_default().push(Window { id, slots, followed: false });
+    }
+
+    /// Lets go of windows that no structure to come lies in.
+    pub(super) fn leave_done(&mut self, planner: &Planner) {
+        let mut lane_needs = (u64::MAX, Vec::new());
+        for ((lane, dataset), windows) in &mut self.held {
+            if lane_needs.0 != *lane {
+                lane_needs = (*lane, planner.needed(*lane));
+            }
+            if let Some(first) = lane_needs.1[*dataset as usize] {
+                windows.retain(|window| window.id >= first);
+            }
         }
     }
 
@@ -157,6 +171,7 @@ impl Windows {
         }
         let slot = Arc::new(Slot::new(dataset, group));
         self.slots.insert((dataset, group), Arc::downgrade(&slot));
+        self.fresh.push((dataset, group));
         slot
     }
 

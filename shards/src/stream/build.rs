@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crossbeam::queue::ArrayQueue;
+
 use super::OpenDataset;
 use super::blocks::Slot;
 use super::random::KeyedRng;
 use crate::batch::{BatchTargets, HostBatch, RowId, graph_of_row};
 use crate::error::ShardError;
-use crate::graph::GraphBatch;
 use crate::reader::{Block, Columns};
 
 /// A structure with the row group it lies in.
@@ -64,6 +65,9 @@ impl Counters {
     }
 }
 
+/// How many given-back batches are kept: what one step returns before workers have taken them all again.
+const MOST_SPENT: usize = 8;
+
 /// Builds batches of opened datasets; shared by all workers.
 #[derive(Debug)]
 pub(super) struct Builder {
@@ -72,12 +76,26 @@ pub(super) struct Builder {
     seed: u64,
     edge_dropout: f64,
     counters: Counters,
+    /// Batches no longer wanted, whose memory the next ones take.
+    spent: ArrayQueue<HostBatch>,
 }
 
 impl Builder {
+    /// Lets reads that wait for a server end with an error.
+    pub(super) fn cancel(&self) {
+        self.datasets.iter().for_each(|opened| opened.dataset.cancel());
+    }
+
     pub(super) fn new(datasets: Arc<Vec<OpenDataset>>, seed: u64, edge_dropout: f64) -> Self {
         let targets = datasets.iter().map(|d| BatchTargets::new(&d.entry.transform)).collect();
-        Self { datasets, targets, seed, edge_dropout, counters: Counters::default() }
+        let (counters, spent) = (Counters::default(), ArrayQueue::new(MOST_SPENT));
+        Self { datasets, targets, seed, edge_dropout, counters, spent }
+    }
+
+    /// Takes a batch back for its memory.
+    pub(super) fn give_back(&self, batch: HostBatch) {
+        // Where there are enough, it is freed.
+        drop(self.spent.push(batch));
     }
 
     /// What has been done so far.
@@ -109,16 +127,24 @@ impl Builder {
         Ok(block)
     }
 
-    /// Decodes a row group ahead of its use. What fails now fails again, and is told, when it is used.
+    /// Decodes a row group ahead of its use, unless a server would have to be waited for: what is to be built now does not
+    /// wait behind that. What fails now fails again, and is told, when it is used.
     pub(super) fn decode_ahead(&self, slot: &Slot) {
-        drop(slot.fill(|slot| self.decode(slot)));
+        let dataset = &self.datasets[slot.dataset].dataset;
+        if dataset.is_at_hand(&dataset.row_groups()[slot.group as usize]) {
+            drop(slot.fill(|slot| self.decode(slot)));
+        }
     }
 
     /// Builds a batch.
     pub(super) fn build(&self, job: &Job) -> Result<HostBatch, ShardError> {
         let blocks = self.blocks(job)?;
         let begin = Instant::now();
-        let mut batch = HostBatch { index: job.index, ..HostBatch::default() };
+        let atoms =
+            job.picks.iter().zip(&blocks).map(|(pick, block)| block.natoms(pick.index as usize) as usize);
+        let mut batch = self.spent.pop().unwrap_or_default();
+        batch.empty(job.picks.len(), atoms.sum());
+        batch.index = job.index;
         for (pick, block) in job.picks.iter().zip(&blocks) {
             let id = RowId { dataset: pick.task, row: block.first_row() + u64::from(pick.index) };
             batch.push(id, &block.row(pick.index as usize), &self.targets[pick.slot.dataset])?;
@@ -145,9 +171,7 @@ impl Builder {
         self.counters.add(4, u64::from(batch.stored_neighbors));
         self.counters.time(6, begin);
         let begin = Instant::now();
-        if !graphs.is_empty() {
-            batch.graph = GraphBatch::collate(&graphs);
-        }
+        batch.graph.refill(&graphs);
         self.counters.time(7, begin);
         Ok(batch)
     }

@@ -109,6 +109,9 @@ pub struct StreamConfig {
     pub memory: Option<u64>,
 }
 
+/// More than any of the numbers below needs to be; limits of a budget aside, which are no sizes of anything.
+pub(super) const MOST: u64 = 1 << 24;
+
 impl StreamConfig {
     /// The number of lanes with which a rank decodes at most about twice what it uses, on up to `micro_batches` ranks.
     pub fn lanes_for(micro_batches: usize) -> usize {
@@ -151,14 +154,14 @@ impl StreamConfig {
                     ("max_edges", edges),
                     ("max_quadruplets", quadruplets),
                 ];
-                sizes.extend(limits.into_iter().filter_map(|(key, limit)| Some((key, limit?))));
+                sizes.extend(limits.into_iter().filter_map(|(key, limit)| Some((key, limit?.min(MOST)))));
                 if limits.iter().all(|(_, limit)| limit.is_none()) {
                     return Err(StreamError::NoBudget);
                 }
             }
         }
-        if let Some((key, _)) = sizes.into_iter().find(|&(_, n)| n == 0) {
-            return Err(StreamError::Zero { key });
+        if let Some((key, found)) = sizes.into_iter().find(|&(_, n)| n == 0 || n > MOST) {
+            return Err(StreamError::Size { key, found });
         }
         let (lanes, micro_batches) = (self.lanes, self.micro_batches);
         if !micro_batches.is_multiple_of(lanes) {

@@ -20,11 +20,13 @@ pub enum StreamError {
         /// What was given.
         found: f64,
     },
-    /// A number that must be positive.
-    #[error("`{key}` is 0; expected at least 1")]
-    Zero {
+    /// A number that must be positive, and not absurd.
+    #[error("`{key}` is {found}; expected 1 to 16777216")]
+    Size {
         /// Which setting.
         key: &'static str,
+        /// What was given.
+        found: u64,
     },
     /// No datasets.
     #[error("the mix has no datasets")]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{BatchRule, Budget, OpenDataset, Opened, Share, StreamError};
 use crate::error::ShardError;
 use crate::graph::GraphSpec;
-use crate::reader::Columns;
+use crate::reader::{Columns, FOOTERS};
 
 /// Row groups of a dataset whose sizes are looked up.
 const LOOKED_AT: usize = 16;
@@ -13,8 +13,12 @@ const LOOKED_AT: usize = 16;
 /// Reckoned bytes of a rank.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Need {
-    /// One window of each lane and dataset.
+    /// The windows of each lane and dataset that are in use at the same time.
     pub(super) windows: u64,
+    /// Those and the ones after them, as far as they are decoded before the first are done.
+    pub(super) windows_ahead: u64,
+    /// Footers that are kept.
+    pub(super) footers: u64,
     /// Batches in preparation and waiting.
     pub(super) batches: u64,
     /// Lanes of the rank.
@@ -24,12 +28,12 @@ pub(super) struct Need {
 impl Need {
     /// Without windows decoded ahead.
     pub(super) fn least(self) -> u64 {
-        self.windows + self.batches
+        self.windows + self.footers + self.batches
     }
 
     /// With the next window of each lane and dataset.
     pub(super) fn ahead(self) -> u64 {
-        2 * self.windows + self.batches
+        self.windows_ahead + self.footers + self.batches
     }
 }
 
@@ -50,13 +54,29 @@ impl Opened {
         Ok(need.ahead() <= memory)
     }
 
-    /// What a rank needs.
-    pub(super) fn need(&self, share: Share) -> Result<Need, ShardError> {
+    /// Micro-batches that a rank takes of a global batch, and their lanes.
+    fn extent(&self, share: Share) -> (usize, usize) {
         let micro_batches = self.config.micro_batches as u64;
         let own = |i: &u64| i * u64::from(share.ranks) / micro_batches == u64::from(share.rank);
         let parts = (0..micro_batches).filter(own).count();
         let per_lane = self.order.per_lane as u64;
         let lanes = (0..micro_batches).filter(own).map(|i| i / per_lane).collect::<BTreeSet<_>>().len();
+        (parts, lanes)
+    }
+
+    /// The rank of so many that needs most.
+    pub(super) fn largest_share(&self, ranks: u32) -> Share {
+        let shares = (0..ranks).map(|rank| Share { rank, ranks });
+        let need = |share: &Share| {
+            let (parts, lanes) = self.extent(*share);
+            (lanes, parts)
+        };
+        shares.max_by_key(need).unwrap_or(Share::WHOLE)
+    }
+
+    /// What a rank needs.
+    pub(super) fn need(&self, share: Share) -> Result<Need, ShardError> {
+        let (parts, lanes) = self.extent(share);
         let mut need = Need { lanes, ..Need::default() };
         let (mut structure, mut structures) = (0.0f64, 0.0);
         for ((opened, split), expanded) in
@@ -64,7 +84,14 @@ impl Opened {
         {
             let groups: Vec<u32> = split.groups().collect();
             let largest = largest_group(opened, &groups)?;
-            need.windows += largest * (lanes * self.order.window).min(groups.len()) as u64;
+            let held = |windows: u64| {
+                largest * (lanes as u64 * self.order.window as u64 * windows).min(groups.len() as u64)
+            };
+            let rows = split.len() as f64 / groups.len().max(1) as f64 * self.order.window as f64;
+            let share = *expanded as f64 / self.order.lanes.total() as f64;
+            let (now, ahead) = windows_together(share * self.order.together().unwrap_or(0) as f64, rows);
+            (need.windows, need.windows_ahead) = (need.windows + held(now), need.windows_ahead + held(ahead));
+            need.footers += footers(opened)?;
             structure += *expanded as f64 * batch_bytes(opened)?;
             structures += *expanded as f64;
         }
@@ -77,6 +104,23 @@ impl Opened {
         need.batches = (mean * size * (parts * waiting + self.config.workers) as f64) as u64;
         Ok(need)
     }
+}
+
+/// How many windows of `rows` structures are in use at the same time, without and with the next one decoded ahead, if
+/// `together` of a dataset's structures are: those at a border lie in two windows, and the next but one is decoded once half of
+/// the second is done.
+fn windows_together(together: f64, rows: f64) -> (u64, u64) {
+    let now = (together / rows.max(1.0)).ceil() as u64 + 1;
+    (now.max(2), if 2.0 * together <= rows { 2 } else { now + 1 })
+}
+
+/// Bytes of a dataset's footers, as far as they are kept.
+fn footers(opened: &OpenDataset) -> Result<u64, ShardError> {
+    let groups = opened.dataset.row_groups();
+    let Some(first) = groups.first() else { return Ok(0) };
+    let of_a_group =
+        opened.dataset.footer_bytes(first)? / groups.iter().filter(|g| g.part == first.part).count().max(1);
+    Ok((of_a_group * groups.len()).min(FOOTERS) as u64)
 }
 
 /// Bytes of the largest of some row groups spread over a split, decoded.

@@ -68,6 +68,21 @@ pub struct EpochPlan {
     pub global_batch: u64,
 }
 
+impl EpochPlan {
+    fn of(order: &Arc<Order>) -> Result<Self, ShardError> {
+        let structures = order.lanes.total();
+        let (steps, global_batch) = match order.rule {
+            BatchRule::Structures(size) => {
+                let global = (size * order.micro_batches()) as u64;
+                (structures.div_ceil(global), global)
+            }
+            BatchRule::Budget(_) => survey::estimated_steps(order)?,
+        };
+        let rows = order.splits.iter().map(SplitRows::len).collect();
+        Ok(Self { rows, expanded: order.lanes.expanded().to_vec(), structures, steps, global_batch })
+    }
+}
+
 /// A rank's part of a global batch.
 #[derive(Debug)]
 pub struct GlobalBatch {
@@ -85,7 +100,7 @@ pub struct GlobalBatch {
 #[derive(Debug)]
 pub struct Stream {
     pipeline: Pipeline<GlobalBatch>,
-    plan: EpochPlan,
+    order: Arc<Order>,
 }
 
 impl Stream {
@@ -98,19 +113,28 @@ impl Stream {
         share.check()?;
         opened.config.check_cursor(&start, opened.order.lanes.total())?;
         let ahead = opened.check_memory(share)?;
-        let plan = opened.plan()?;
+        let order = opened.order.clone();
         let pipeline = pipeline::training(opened, share, start, ahead)?;
-        Ok(Self { pipeline, plan })
+        Ok(Self { pipeline, order })
     }
 
-    /// Numbers of the epoch.
-    pub fn plan(&self) -> &EpochPlan {
-        &self.plan
+    /// Numbers of the epoch. Where batches are filled to a budget, this plans the epoch's first steps.
+    ///
+    /// # Errors
+    /// What cannot be read; a budget into which nothing fits.
+    pub fn plan(&self) -> Result<EpochPlan, ShardError> {
+        EpochPlan::of(&self.order)
     }
 
     /// What the workers have done so far.
     pub fn work(&self) -> Work {
         self.pipeline.builder().work()
+    }
+
+    /// Returns micro-batches that are no longer wanted, so that workers fill their memory again instead of asking the system
+    /// for new pages. Not doing so costs time and nothing else.
+    pub fn give_back(&self, parts: Vec<HostBatch>) {
+        parts.into_iter().for_each(|batch| self.pipeline.builder().give_back(batch));
     }
 }
 
@@ -124,7 +148,7 @@ impl Iterator for Stream {
 
 /// The epoch that a configuration gives, without starting threads.
 pub fn plan_of(config: &StreamConfig) -> Result<EpochPlan, ShardError> {
-    Opened::new(config.clone())?.plan()
+    EpochPlan::of(&Opened::new(config.clone())?.order)
 }
 
 /// A dataset, and whether its stored neighbour lists and counts serve the model's graphs.
@@ -177,17 +201,6 @@ impl Opened {
         let names = config.datasets.iter().map(|d| d.dir.display().to_string()).collect();
         let order = Arc::new(order(&config, names, splits, sizes)?);
         Ok(Self { config, datasets, order })
-    }
-
-    fn plan(&self) -> Result<EpochPlan, ShardError> {
-        let rows = self.order.splits.iter().map(SplitRows::len).collect();
-        let lanes = &self.order.lanes;
-        let structures = lanes.total();
-        let (steps, global_batch) = match self.config.global_batch() {
-            Some(global) => (structures.div_ceil(global), global),
-            None => survey::estimated_steps(&self.order)?,
-        };
-        Ok(EpochPlan { rows, expanded: lanes.expanded().to_vec(), structures, steps, global_batch })
     }
 
     fn builder(&self) -> Builder {

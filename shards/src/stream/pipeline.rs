@@ -78,6 +78,8 @@ impl<T> Drop for Pipeline<T> {
         // The planner's next promise finds no one, and it returns.
         self.items = None;
         self.abandoned.store(true, Ordering::Relaxed);
+        // Reads that wait for a server end, those of planner and workers.
+        self.builder.cancel();
         if let Some(planner) = self.planner.take() {
             // A panic in the planner has been reported by its own message.
             let _ = planner.join();
@@ -129,6 +131,9 @@ pub(super) fn wait(result: &Receiver<Result<HostBatch, ShardError>>) -> Result<H
     result.recv().unwrap_or_else(|_| Err(StreamError::Worker { what: "a batch" }.into()))
 }
 
+/// Row groups that wait to be decoded ahead.
+const MOST_AHEAD: usize = 1024;
+
 /// Threads with two queues. Dropping it lets them finish what is queued, unless it is abandoned.
 #[derive(Debug)]
 struct Workers {
@@ -140,7 +145,7 @@ struct Workers {
 impl Workers {
     fn start(count: usize, abandoned: &Arc<AtomicBool>) -> Result<Self, StreamError> {
         let (soon, soon_tasks) = channel::unbounded();
-        let (later, later_tasks) = channel::unbounded();
+        let (later, later_tasks) = channel::bounded(MOST_AHEAD);
         let mut workers = Self { soon: Some(soon), later: Some(later), threads: Vec::new() };
         for i in 0..count {
             let (soon, later, abandoned) = (soon_tasks.clone(), later_tasks.clone(), abandoned.clone());
@@ -159,7 +164,8 @@ impl Workers {
     }
 
     fn later(&self, task: Task) {
-        let _ = self.later.as_ref().map(|queue| queue.send(task));
+        // Where more waits than there is time for, it is decoded when it is needed.
+        let _ = self.later.as_ref().map(|queue| queue.try_send(task));
     }
 }
 
@@ -220,6 +226,7 @@ pub(super) fn training(
                 if !submit(output, &mut windows, &opened, planned, (share, epoch, ahead)) {
                     return Ok(());
                 }
+                windows.leave_done(&planner);
             }
             if fresh && !any {
                 return Err(StreamError::NothingFits.into());
@@ -238,10 +245,10 @@ fn submit(
     (share, epoch, ahead): (Share, u64, bool),
 ) -> bool {
     let Planned { parts, totals, skipped, cursor } = planned;
-    let mut results = Vec::new();
+    let mut jobs = Vec::new();
     let mut later = Vec::new();
     for part in parts.into_iter().filter(|part| part.owner == share.rank) {
-        let lane = u64::from(part.index) / opened.order.per_lane as u64;
+        let lane = opened.order.lane_of(part.index);
         let mut picks = Vec::with_capacity(part.samples.len());
         for sample in &part.samples {
             picks.push(Pick {
@@ -254,8 +261,14 @@ fn submit(
                 later.extend(windows.ahead(lane, sample));
             }
         }
-        results.push(output.build(Job { picks, epoch, index: part.index }));
+        jobs.push(Job { picks, epoch, index: part.index });
     }
+    // Before anyone reads them: a server is asked for many at once.
+    for (dataset, group) in windows.take_fresh() {
+        let dataset = &opened.datasets[dataset].dataset;
+        dataset.prefetch(&dataset.row_groups()[group as usize]);
+    }
+    let results: Vec<_> = jobs.into_iter().map(|job| output.build(job)).collect();
     later.iter().for_each(|slot| output.decode_ahead(slot));
     output.promise(Box::new(move || {
         let parts = results.iter().map(wait).collect::<Result<_, _>>()?;

@@ -10,7 +10,7 @@ use super::lanes::Lanes;
 use super::order::{Pass, PassKey, Passes, SplitRows};
 use super::partition;
 use super::random::KeyedRng;
-use super::sequence::{LaneSequence, Sample};
+use super::sequence::{LaneSequence, Sample, WindowId};
 use super::sizes::{Load, SizeSource};
 use super::{BatchRule, Cursor, Oversize, StreamError, Totals};
 use crate::batch::RowId;
@@ -46,6 +46,11 @@ impl Order {
         RowId { dataset: sample.task, row: self.splits[sample.task as usize].row(sample.place) }
     }
 
+    /// The lane that a micro-batch, by its place in the global batch, is of.
+    pub(crate) fn lane_of(&self, index: u32) -> u64 {
+        u64::from(index) / self.per_lane as u64
+    }
+
     /// Micro-batches of a global batch.
     pub(crate) fn micro_batches(&self) -> usize {
         self.per_lane * self.lanes.count() as usize
@@ -57,6 +62,11 @@ impl Order {
             BatchRule::Structures(size) => Some((size * self.per_lane) as u64),
             BatchRule::Budget(_) => None,
         }
+    }
+
+    /// Structures of a lane that are in use at the same time; of the largest step where batches are filled to a budget.
+    pub(crate) fn together(&self) -> Option<u64> {
+        Some(self.step()? * self.levelled())
     }
 
     /// Steps whose structures are levelled together.
@@ -112,6 +122,12 @@ struct Lane {
 impl Planner {
     /// Global batches from `start` to the end of its epoch.
     pub(crate) fn new(order: Arc<Order>, start: Cursor) -> Result<Self, ShardError> {
+        for (lane, &done) in (0..).zip(&start.lanes) {
+            let total = order.lanes.part(lane).mix.total();
+            if done > total {
+                return Err(StreamError::Cursor { found: start.clone(), total: order.lanes.total() }.into());
+            }
+        }
         let lanes = (0..order.lanes.count())
             .map(|number| Lane::new(&order, number, &start))
             .collect::<Result<_, _>>()?;
@@ -144,6 +160,11 @@ impl Planner {
             .map(|((samples, owner), index)| Part { index, owner, samples })
             .collect();
         Ok(Some(Planned { parts, totals, skipped, cursor: self.cursor.clone() }))
+    }
+
+    /// The first window of each dataset that a lane's coming structures lie in, as far as that is known; earlier ones are done.
+    pub(crate) fn needed(&self, lane: u64) -> Vec<Option<WindowId>> {
+        self.lanes[lane as usize].needed()
     }
 
     fn advance(&mut self, structures: u64) {
@@ -189,6 +210,16 @@ impl Lane {
             None => lane.fetch(order)?,
         }
         Ok(lane)
+    }
+
+    /// See [`Planner::needed`].
+    fn needed(&self) -> Vec<Option<WindowId>> {
+        let mut needed = self.sequence.windows();
+        for sample in self.ready.iter().flatten().chain(&self.next) {
+            let first = &mut needed[sample.task as usize];
+            *first = first.map_or(Some(sample.window), |first| Some(first.min(sample.window)));
+        }
+        needed
     }
 
     /// Structures of the lane that are yielded or left out.

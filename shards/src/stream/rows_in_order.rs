@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::blocks::Slot;
 use super::build::{Builder, Job, Pick};
+use super::config::MOST;
 use super::pipeline::{self, Pipeline};
 use super::{OpenDataset, Share, StreamDataset, StreamError};
 use crate::batch::HostBatch;
@@ -28,8 +29,9 @@ impl RowsInOrder {
     ) -> Result<Self, ShardError> {
         share.check()?;
         let sizes = [("batch_size", batch_size), ("workers", workers), ("prefetch", prefetch)];
-        if let Some((key, _)) = sizes.into_iter().find(|&(_, n)| n == 0) {
-            return Err(StreamError::Zero { key }.into());
+        let sizes = sizes.map(|(key, size)| (key, size as u64));
+        if let Some((key, found)) = sizes.into_iter().find(|&(_, n)| n == 0 || n > MOST) {
+            return Err(StreamError::Size { key, found }.into());
         }
         let opened = OpenDataset::new(dataset, 0.0)?;
         let split = opened.rows()?;

@@ -78,6 +78,9 @@ impl Track {
         let split = &order.splits[dataset];
         let groups = self.pass.groups(split, window);
         let held = std::mem::take(&mut self.sizes);
+        let is_held = |group: &u32| held.binary_search_by_key(group, |(g, _)| *g).is_ok();
+        let fresh: Vec<u32> = groups.iter().copied().filter(|group| !is_held(group)).collect();
+        order.sizes.ahead(dataset, &fresh);
         for group in groups {
             let sizes = match held.binary_search_by_key(&group, |(g, _)| *g) {
                 Ok(at) => held[at].1.clone(),
@@ -87,6 +90,9 @@ impl Track {
         }
         self.places = self.pass.shuffled(split, window);
         self.window = window;
+        if window + 1 < self.pass.windows() {
+            order.sizes.ahead(dataset, &self.pass.groups(split, window + 1));
+        }
         Ok(())
     }
 
@@ -124,6 +130,12 @@ impl LaneSequence {
     /// Structures of the lane before the next.
     pub(crate) fn position(&self) -> u64 {
         self.position
+    }
+
+    /// The window that each dataset's sequence is in; `None` where it has not begun.
+    pub(crate) fn windows(&self) -> Vec<Option<WindowId>> {
+        let window = |track: &Track| WindowId { pass: track.number, window: track.window };
+        self.tracks.iter().map(|track| track.as_ref().map(window)).collect()
     }
 
     /// Draws the turns of the block that `position` lies in and counts what was given before it.

@@ -1,12 +1,13 @@
 //! The order at any size without data: made-up row groups, everything else as in training.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
 
+use super::blocks::Windows;
 use super::order::SplitRows;
 use super::planner::{Order, Planned, Planner};
 use super::random::KeyedRng;
@@ -138,6 +139,8 @@ impl Quality {
 struct MadeSizes(Vec<MadeDataset>);
 
 impl SizeSource for MadeSizes {
+    fn ahead(&self, _: usize, _: &[u32]) {}
+
     fn sizes(&self, dataset: usize, group: u32) -> Result<Arc<GroupSizes>, ShardError> {
         let MadeDataset { row_group_rows, atoms: (least, most), .. } = self.0[dataset];
         let atoms = (0..row_group_rows).map(|row| {
@@ -180,7 +183,7 @@ impl Simulation {
         let begin = Instant::now();
         let (order, start) = self.order()?;
         let mut planner = Planner::new(order.clone(), start)?;
-        let mut seen = Seen::new(self.ranks);
+        let mut seen = Seen::new(&order, self.ranks);
         let mut first_plan_seconds = 0.0;
         while seen.steps < self.steps {
             let step = Instant::now();
@@ -190,7 +193,7 @@ impl Simulation {
             } else {
                 seen.milliseconds.push(1e3 * step.elapsed().as_secs_f64());
             }
-            seen.add(&planned);
+            seen.add(&planned, &planner);
         }
         let rows = |dataset: u32, group: u32| {
             let MadeDataset { rows, row_group_rows, .. } = self.datasets[dataset as usize];
@@ -240,41 +243,46 @@ fn split(made: &MadeDataset) -> SplitRows {
     SplitRows::new(groups.iter(), RowSet::from_range(0..made.rows))
 }
 
-/// A row group as a rank holds it: dataset, pass, window, row group.
-type Held = (u32, super::sequence::WindowId, u32);
-
 struct Seen {
+    order: Arc<Order>,
     steps: u64,
     milliseconds: Vec<f64>,
     imbalance: f64,
     imbalance_max: f64,
+    /// Rows used, by rank.
     used: Vec<u64>,
-    held: Vec<BTreeSet<Held>>,
+    /// What each rank holds, as in training.
+    windows: Vec<Windows>,
+    /// Row groups that each rank has decoded, again and again where it let go of them in between.
+    decoded: Vec<Vec<(usize, u32)>>,
     hasher: blake3::Hasher,
 }
 
 impl Seen {
-    fn new(ranks: u32) -> Self {
+    fn new(order: &Arc<Order>, ranks: u32) -> Self {
+        let windows = (0..ranks).map(|_| Windows::new(order.clone(), 0)).collect();
         Self {
+            order: order.clone(),
             steps: 0,
             milliseconds: Vec::new(),
             imbalance: 0.0,
             imbalance_max: 0.0,
             used: vec![0; ranks as usize],
-            held: vec![BTreeSet::new(); ranks as usize],
+            windows,
+            decoded: vec![Vec::new(); ranks as usize],
             hasher: blake3::Hasher::new(),
         }
     }
 
-    fn add(&mut self, planned: &Planned) {
+    fn add(&mut self, planned: &Planned, planner: &Planner) {
         self.steps += 1;
+        self.hold(planned, planner);
         let mut loads = vec![0u64; self.used.len()];
         for part in &planned.parts {
             let rank = part.owner as usize;
             self.used[rank] += part.samples.len() as u64;
             for sample in &part.samples {
                 loads[rank] += u64::from(sample.size.atoms);
-                self.held[rank].insert((sample.task, sample.window, sample.place.group));
                 let words = [sample.task, sample.place.group, sample.place.index];
                 words.iter().for_each(|word| {
                     self.hasher.update(&word.to_le_bytes());
@@ -287,6 +295,21 @@ impl Seen {
         self.imbalance_max = self.imbalance_max.max(ratio);
     }
 
+    /// Takes and leaves windows as every rank's stream does.
+    fn hold(&mut self, planned: &Planned, planner: &Planner) {
+        // What batches of a step hold on to until they are built.
+        let mut in_use = Vec::new();
+        for part in &planned.parts {
+            let windows = &mut self.windows[part.owner as usize];
+            let lane = self.order.lane_of(part.index);
+            in_use.extend(part.samples.iter().map(|sample| windows.slot(lane, sample)));
+        }
+        for (windows, decoded) in self.windows.iter_mut().zip(&mut self.decoded) {
+            windows.leave_done(planner);
+            decoded.extend(windows.take_fresh());
+        }
+    }
+
     fn report(
         mut self,
         structures: u64,
@@ -297,12 +320,12 @@ impl Seen {
         self.milliseconds.sort_by(f64::total_cmp);
         let planned = self.milliseconds.len().max(1) as f64;
         let ratios: Vec<f64> = self
-            .held
+            .decoded
             .iter()
             .zip(&self.used)
             .filter(|(_, used)| **used > 0)
-            .map(|(held, used)| {
-                let decoded: u64 = held.iter().map(|(dataset, _, group)| rows(*dataset, *group)).sum();
+            .map(|(decoded, used)| {
+                let decoded: u64 = decoded.iter().map(|(dataset, group)| rows(*dataset as u32, *group)).sum();
                 decoded as f64 / *used as f64
             })
             .collect();

@@ -80,6 +80,9 @@ impl GroupSizes {
 pub(crate) trait SizeSource: Debug + Send + Sync {
     /// Sizes of a row group of a dataset.
     fn sizes(&self, dataset: usize, group: u32) -> Result<Arc<GroupSizes>, ShardError>;
+
+    /// Sizes of these row groups are wanted soon: where a server has them, it is asked for all of them at once.
+    fn ahead(&self, dataset: usize, groups: &[u32]);
 }
 
 /// What the statistics of a split say of all its rows.
@@ -169,6 +172,14 @@ impl FileSizes {
 }
 
 impl SizeSource for FileSizes {
+    fn ahead(&self, dataset: usize, groups: &[u32]) {
+        let Some(columns) = self.columns(dataset) else { return };
+        let opened = &self.datasets[dataset].dataset;
+        for group in groups {
+            opened.prefetch_columns(&opened.row_groups()[*group as usize], columns);
+        }
+    }
+
     fn sizes(&self, dataset: usize, group: u32) -> Result<Arc<GroupSizes>, ShardError> {
         let facts = self.facts[dataset];
         let none = || GroupSizes {

@@ -4,12 +4,12 @@ use serde::Serialize;
 
 use super::planner::{Order, Planned, Planner};
 use super::sizes::{FileSizes, Wanted};
-use super::{Cursor, EpochPlan, Opened, Share, StreamConfig, order};
+use super::{Cursor, EpochPlan, Opened, Share, StreamConfig, StreamError, order};
 use crate::error::ShardError;
 use crate::reader::Columns;
 
 /// Steps that are planned to estimate how many an epoch has.
-const ESTIMATED_FROM: u64 = 2_000;
+const ESTIMATED_FROM: u64 = 100;
 
 /// Spread of a number over micro-batches.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
@@ -76,10 +76,9 @@ pub struct Survey {
 impl Survey {
     /// Plans up to `steps` steps of an epoch for `ranks` ranks. Nothing is decoded but small columns and the ids told.
     pub fn of(config: &StreamConfig, ranks: u32, steps: u64) -> Result<(EpochPlan, Self), ShardError> {
-        let share = Share { rank: 0, ranks };
-        share.check()?;
+        Share { rank: 0, ranks }.check()?;
         let opened = Opened::new(config.clone())?;
-        let plan = opened.plan()?;
+        let plan = EpochPlan::of(&opened.order)?;
         let counted = opened.datasets.iter().all(|d| d.entry.graph.is_some() && d.counts_serve());
         let opened = if counted { opened.counting_graphs()? } else { opened };
         let mut walk = Walk::default();
@@ -97,7 +96,7 @@ impl Survey {
         let whole = last.as_ref().is_some_and(|planned| planned.cursor.epoch > 0);
         let last = if whole { last } else { opened.last_step(&plan)? };
         let last = last.map_or_else(|| Ok(Vec::new()), |planned| opened.ids(&planned, true))?;
-        let need = opened.need(share)?;
+        let need = opened.need(opened.largest_share(ranks))?;
         let memory = [need.least(), need.ahead()];
         let survey = Self {
             steps: walk.steps,
@@ -205,9 +204,12 @@ pub(super) fn estimated_steps(order: &std::sync::Arc<Order>) -> Result<(u64, u64
         let Some(planned) = planner.next(1)? else { break };
         steps += 1;
         structures += planned.totals.all.structures;
-        if planned.cursor.epoch > 0 {
+        if planned.cursor.epoch > 0 && structures > 0 {
             return Ok((steps, structures.div_ceil(steps)));
         }
+    }
+    if structures == 0 {
+        return Err(StreamError::NothingFits.into());
     }
     let mean = structures as f64 / f64::max(steps as f64, 1.0);
     Ok(((order.lanes.total() as f64 / mean.max(1.0)).ceil() as u64, mean.ceil() as u64))

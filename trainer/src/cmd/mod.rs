@@ -117,6 +117,9 @@ pub struct CommonArgs {
     /// Most that is kept there, for example 500GB: cache.size of the configuration.
     #[arg(long, value_name = "SIZE")]
     cache_size: Option<ByteSize>,
+    /// Megabytes that the loader of each rank may take: sampling.memory of the configuration. Too few for its windows are refused.
+    #[arg(long, value_name = "MB")]
+    memory: Option<u64>,
     /// The task, of a file with [tasks] (the files of configs/finetune).
     #[arg(long, value_name = "NAME")]
     task: Option<String>,
@@ -151,6 +154,7 @@ impl CommonArgs {
             variants,
             self.cache.as_ref().map(|dir| text("cache.dir", dir.display().to_string())),
             self.cache_size.map(|size| text("cache.size", size.to_string())),
+            self.memory.map(|megabytes| format!("sampling.memory={megabytes}")),
         ];
         self.set.iter().cloned().chain(settings.into_iter().flatten()).collect()
     }

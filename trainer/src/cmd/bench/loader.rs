@@ -9,6 +9,7 @@ use shards::stream::{Cursor, Share, Stream, Work};
 use super::peak_rss_mb;
 use crate::config::Config;
 use crate::data::stream_config;
+use crate::native;
 use crate::task::Task;
 
 /// What was measured.
@@ -32,8 +33,10 @@ pub(super) struct LoaderReport {
     /// Milliseconds between global batches.
     step_ms_median: f64,
     step_ms_min: f64,
-    /// Share of the time that the consumer waited.
+    /// Share of the time that the consumer waited; it does nothing else here but take batches.
     waiting: f64,
+    /// Share of the workers' time that they worked.
+    workers_busy: f64,
     /// Microseconds of workers' time a structure.
     parts_us: Parts,
     /// Share of structures whose graphs came from stored neighbour lists.
@@ -65,6 +68,8 @@ pub(super) struct Extent {
 
 /// Takes batches as fast as they come.
 pub(super) fn run(config: &Config, tasks: &[Task], extent: Extent) -> anyhow::Result<LoaderReport> {
+    // As training does.
+    native::keep_memory();
     let begin = Instant::now();
     let mut stream_config = stream_config(config, tasks, u64::MAX);
     if extent.flat {
@@ -91,6 +96,7 @@ pub(super) fn run(config: &Config, tasks: &[Task], extent: Extent) -> anyhow::Re
             samples += batch.totals.all.structures;
             atoms += batch.totals.all.atoms;
         }
+        stream.give_back(batch.parts);
     }
     let seconds = start.elapsed().as_secs_f64().max(1e-9);
     let work = stream.work();
@@ -114,6 +120,7 @@ pub(super) fn run(config: &Config, tasks: &[Task], extent: Extent) -> anyhow::Re
         step_ms_median: milliseconds.get(milliseconds.len() / 2).copied().unwrap_or(0.0),
         step_ms_min: milliseconds.first().copied().unwrap_or(0.0),
         waiting: waited / seconds,
+        workers_busy: busy(&work, &before) / (seconds * workers as f64),
         parts_us: Parts {
             decode: us(work.decode, before.decode, (work.rows - before.rows).max(1) as f64),
             graphs: us(work.graphs, before.graphs, structures),
@@ -122,6 +129,12 @@ pub(super) fn run(config: &Config, tasks: &[Task], extent: Extent) -> anyhow::Re
         stored_neighbors: (work.stored_neighbors - before.stored_neighbors) as f64 / structures,
         peak_rss_mb: peak_rss_mb(),
     })
+}
+
+/// Seconds that workers worked between two counts.
+fn busy(after: &Work, before: &Work) -> f64 {
+    let total = |work: &Work| work.decode + work.graphs + work.collate;
+    total(after).saturating_sub(total(before)).as_secs_f64()
 }
 
 impl LoaderReport {
@@ -140,8 +153,9 @@ impl LoaderReport {
         )?;
         writeln!(
             out,
-            "µs of workers a structure: decode {decode:.1}, graphs {graphs:.1}, collate {collate:.1}; {:.0} % of graphs from \
-             stored lists; peak {:.0} MB",
+            "µs of workers a structure: decode {decode:.1}, graphs {graphs:.1}, collate {collate:.1}; workers busy {:.0} %; {:.0} % \
+             of graphs from stored lists; peak {:.0} MB",
+            100.0 * self.workers_busy,
             100.0 * self.stored_neighbors,
             self.peak_rss_mb.unwrap_or(0.0)
         )
