@@ -140,7 +140,7 @@ class ObjectStore(unittest.TestCase):
         done = subprocess.run(command, capture_output=True, text=True, env=self.environment(endpoint), cwd=self.folder.name)
         self.assertEqual(done.returncode, 0, done.stderr)
         metrics = (Path(self.folder.name) / name / "metrics.jsonl").read_text().splitlines()
-        return [line["loss"] for line in map(json.loads, metrics) if line.get("kind") == "step"], done.stderr
+        return [line["loss"] for line in map(json.loads, metrics) if line.get("kind") == "train"], done.stderr
 
     def test_a_bad_network_changes_nothing_that_is_learnt(self):
         local, _ = self.losses(self.shards.dir, "local")
