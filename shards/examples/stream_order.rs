@@ -1,8 +1,8 @@
 //! The stream's order without data, one JSON object a line: what docs/stream.md's figures are from.
 //!
-//!     cargo run --release -p shards --example stream_order -- ranks      planning for 1 to 1024 ranks over 120 M structures
-//!     cargo run --release -p shards --example stream_order -- resume     the same from structure 10 and from 10^8
-//!     cargo run --release -p shards --example stream_order -- shuffle    windows against a true shuffle
+//!     cargo run --release --workspace --example stream_order -- ranks      planning for 1 to 1024 ranks over 120 M structures
+//!     cargo run --release --workspace --example stream_order -- resume     the same from structure 10 and from 10^8
+//!     cargo run --release --workspace --example stream_order -- shuffle    windows against a true shuffle
 
 #![allow(clippy::print_stdout, reason = "its purpose")]
 
@@ -33,8 +33,8 @@ fn simulation(micro_batches: usize, batch_size: usize, ranks: u32) -> Simulation
         window: 16,
         ranks,
         start: 0,
-        // Some windows of each lane.
-        steps: if micro_batches > 512 { 1_000 } else { 4_000 },
+        // Many windows of each lane.
+        steps: if micro_batches > 512 { 16_000 } else { 20_000 },
     }
 }
 

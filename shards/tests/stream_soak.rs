@@ -44,6 +44,8 @@ fn memory_stays_level() {
     };
     let (_, survey) = Survey::of(&config, 1, 1).unwrap();
     let needed = survey.memory[1];
+    let refused = Survey::of(&StreamConfig { memory: Some(1_000), ..config.clone() }, 1, 1).unwrap_err();
+    assert!(refused.to_string().contains("`memory` is 1 MB"), "{refused}");
     let config = StreamConfig { memory: Some(needed), ..config };
     let before = resident_mb();
     let mut stream = Stream::open(config, Share::WHOLE, Cursor::default()).unwrap();

@@ -78,6 +78,7 @@ impl Survey {
     pub fn of(config: &StreamConfig, ranks: u32, steps: u64) -> Result<(EpochPlan, Self), ShardError> {
         Share { rank: 0, ranks }.check()?;
         let opened = Opened::new(config.clone())?;
+        opened.check_memory(opened.largest_share(ranks))?;
         let plan = EpochPlan::of(&opened.order)?;
         let counted = opened.datasets.iter().all(|d| d.entry.graph.is_some() && d.counts_serve());
         let opened = if counted { opened.counting_graphs()? } else { opened };
