@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use tch::Tensor;
 
 use super::{CheckpointError, FileRecord, Info, SCHEMA_VERSION, State, tensors};
@@ -22,8 +22,14 @@ const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 pub struct Best {
     /// Optimiser steps done then; also names the checkpoint.
     pub step: u64,
-    /// What was to be small.
+    /// What was to be small; finite.
+    #[serde(deserialize_with = "number_or_null")]
     pub metric: f64,
+}
+
+/// Earlier versions wrote a metric that was not finite as null; every other is better than it.
+fn number_or_null<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    Ok(Option::<f64>::deserialize(from)?.unwrap_or(f64::INFINITY))
 }
 
 /// The checkpoints of one run.
@@ -34,9 +40,12 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens or creates the directory; the last `keep` checkpoints and the best stay in it.
+    /// Opens or creates the directory; the last `keep` checkpoints and the best stay in it. It has one owner at a time.
     pub fn open(dir: PathBuf, keep: u64) -> Result<Self, CheckpointError> {
         fs::create_dir_all(&dir).map_err(CheckpointError::io("create", &dir))?;
+        for step in steps(&dir)? {
+            put_back(&dir.join(step_name(step)))?;
+        }
         Ok(Self { dir, keep: keep as usize })
     }
 
@@ -81,9 +90,10 @@ pub fn write(path: &Path, info: &mut Info, state: &State) -> Result<(), Checkpoi
     info.files = write_tensors(&temporary, state)?;
     write_json(&temporary.join(STATE_FILE), info)?;
     sync(&temporary)?;
+    put_back(path)?;
     if path.exists() {
-        // A rename cannot replace a directory; the old one moves aside first and is invisible from then on.
-        let old = parent.join(format!(".{name}.old"));
+        // A rename cannot replace a directory; the old one moves aside first, and is taken for it while nothing else is there.
+        let old = aside(path);
         remove_if_there(&old)?;
         fs::rename(path, &old).map_err(CheckpointError::io("move aside", path))?;
     }
@@ -104,12 +114,12 @@ pub fn locate(path: &Path, prefer_best: bool) -> Result<PathBuf, CheckpointError
     }
     if prefer_best && let Ok(text) = fs::read_to_string(dir.join(BEST_FILE)) {
         let best: Best = parse_json(&dir.join(BEST_FILE), &text)?;
-        let found = dir.join(step_name(best.step));
-        if found.join(STATE_FILE).is_file() {
+        if let Some(found) = complete(&dir.join(step_name(best.step))) {
             return Ok(found);
         }
     }
-    steps(&dir)?.last().map(|step| dir.join(step_name(*step))).ok_or_else(missing)
+    let last = steps(&dir)?.last().and_then(|step| complete(&dir.join(step_name(*step))));
+    last.ok_or_else(missing)
 }
 
 /// Reads and checks `state.json` of a checkpoint and the hashes of its files.
@@ -234,14 +244,84 @@ fn entries(dir: &Path) -> Result<Vec<String>, CheckpointError> {
     Ok(names)
 }
 
+/// Where a checkpoint waits that is being replaced.
+fn aside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.old"))
+}
+
+/// The complete checkpoint called `path`: there, or aside if its replacement was interrupted.
+fn complete(path: &Path) -> Option<PathBuf> {
+    [path.to_path_buf(), aside(path)].into_iter().find(|dir| dir.join(STATE_FILE).is_file())
+}
+
+/// Undoes a replacement that was interrupted.
+fn put_back(path: &Path) -> Result<(), CheckpointError> {
+    let old = aside(path);
+    if path.exists() || !old.join(STATE_FILE).is_file() {
+        return Ok(());
+    }
+    fs::rename(&old, path).map_err(CheckpointError::io("move back", &old))
+}
+
 /// Steps of the complete checkpoints, ascending.
 fn steps(dir: &Path) -> Result<Vec<u64>, CheckpointError> {
-    let complete = |name: &String| dir.join(name).join(STATE_FILE).is_file();
-    let mut steps: Vec<u64> = entries(dir)?
-        .iter()
-        .filter(|name| complete(name))
-        .filter_map(|name| name.strip_prefix("step-")?.parse().ok())
-        .collect();
+    let step = |name: &String| -> Option<u64> {
+        let name = name.strip_prefix('.').and_then(|name| name.strip_suffix(".old")).unwrap_or(name);
+        name.strip_prefix("step-")?.parse().ok()
+    };
+    let mut steps: Vec<u64> = entries(dir)?.iter().filter_map(step).collect();
+    steps.retain(|step| complete(&dir.join(step_name(*step))).is_some());
     steps.sort_unstable();
+    steps.dedup();
     Ok(steps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory that passes for a checkpoint.
+    fn make(path: &Path, told: &str) {
+        fs::create_dir_all(path).unwrap();
+        fs::write(path.join(STATE_FILE), told).unwrap();
+    }
+
+    fn told(path: &Path) -> String {
+        fs::read_to_string(path.join(STATE_FILE)).unwrap()
+    }
+
+    #[test]
+    fn a_replacement_that_was_interrupted_leaves_the_old_checkpoint() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path().join("checkpoints");
+        // Between the two renames: the old one aside, the new one not yet there.
+        make(&dir.join(".step-00000005.old"), "old");
+        make(&dir.join(".step-00000005.tmp"), "new");
+        assert_eq!(told(&locate(home.path(), false).unwrap()), "old");
+        fs::write(dir.join(BEST_FILE), r#"{"step": 5, "metric": 0.5}"#).unwrap();
+        assert_eq!(told(&locate(home.path(), true).unwrap()), "old");
+        let store = Store::open(dir.clone(), 1).unwrap();
+        assert_eq!(told(&dir.join("step-00000005")), "old");
+        store.prune(None).unwrap();
+        assert_eq!(entries(&dir).unwrap(), ["best.json", "step-00000005"]);
+    }
+
+    #[test]
+    fn what_was_replaced_is_not_found_again() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path().join("checkpoints");
+        make(&dir.join(".step-00000005.old"), "old");
+        make(&dir.join("step-00000005"), "new");
+        assert_eq!(told(&locate(home.path(), false).unwrap()), "new");
+        Store::open(dir.clone(), 1).unwrap().prune(None).unwrap();
+        assert_eq!(entries(&dir).unwrap(), ["step-00000005"]);
+        assert_eq!(told(&dir.join("step-00000005")), "new");
+    }
+
+    #[test]
+    fn a_best_validation_without_a_number_is_worse_than_any() {
+        let best: Best = serde_json::from_str(r#"{"step": 1, "metric": null}"#).unwrap();
+        assert_eq!(best, Best { step: 1, metric: f64::INFINITY });
+    }
 }
