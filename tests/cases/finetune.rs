@@ -441,7 +441,9 @@ fn a_sweep_goes_on_where_it_was_and_ranks_its_points() {
     let (dir, data) = (workshop().join("sweep"), matbench("log_gvrh"));
     let place = dir.display().to_string();
     let over = "optimizer.lr=[1e-3, 1e-5]";
-    let more = ["--scratch", "--task", "log_gvrh", "--dir", &place, "--over", over, "--json"];
+    let kept = ["--set", "checkpoint.every_steps=1", "--set", "checkpoint.keep=9"];
+    let more =
+        [&["--scratch", "--task", "log_gvrh", "--dir", &place, "--over", over, "--json"][..], &kept].concat();
     let mut arguments = call("sweep", "matbench.toml", &data, Path::new("unused"), &more);
     // Each point has a directory of its own.
     let unused = arguments.iter().position(|a| a.starts_with("run.dir=")).unwrap();
@@ -459,14 +461,28 @@ fn a_sweep_goes_on_where_it_was_and_ranks_its_points() {
         "{:?}",
         tree(&dir).iter().map(|f| &f.0).collect::<Vec<_>>()
     );
-    // One point is lost, one was left before its end: both are made again, and alike.
-    let log = fs::read(runs[0].join("train.log")).unwrap();
+    // One point is lost, then one was left before its end: both are made again, and alike.
+    let log = || fs::read_to_string(runs[0].join("train.log")).unwrap();
+    let before = log();
     fs::remove_dir_all(&runs[1]).unwrap();
     let second = table(train(&arguments));
-    assert_eq!(fs::read(runs[0].join("train.log")).unwrap(), log, "a finished point ran again");
+    assert_eq!(log(), before, "a finished point ran again");
     let numbers =
         |rows: &[Value]| rows.iter().map(|r| (r["run"].clone(), r["best"].clone())).collect::<Vec<_>>();
     assert_eq!(numbers(&first), numbers(&second));
+    fs::remove_dir_all(runs[0].join("checkpoints/step-00000002")).unwrap();
+    let records = fs::read_to_string(runs[0].join("metrics.jsonl")).unwrap();
+    let begun: String =
+        records.split_inclusive('\n').filter(|line| !line.contains("\"kind\":\"finished\"")).collect();
+    assert!(begun.len() < records.len());
+    fs::write(runs[0].join("metrics.jsonl"), begun).unwrap();
+    let third = table(train(&arguments));
+    assert_eq!(numbers(&first), numbers(&third));
+    assert!(log().starts_with(&before) && log().contains("resumed at step 1"), "{}", log());
+    // Another configuration under the same name is another sweep.
+    let changed = [&arguments[..], &["--set".to_owned(), "optimizer.ema=0.5".to_owned()]].concat();
+    train(&changed)
+        .refused(&["holds another sweep (point optimizer.lr=0.00", "`optimizer.ema` was 0.99, is 0.5"]);
     arguments.extend(["--over".to_owned(), "run.seed=[1, 2]".to_owned()]);
     train(&arguments).refused(&["holds another sweep"]);
 }

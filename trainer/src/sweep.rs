@@ -1,15 +1,17 @@
 //! A grid over settings: one fine-tuning run a point, each in a directory of its own, which is all the bookkeeping there is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use shards::manifest::write_durably;
 use thiserror::Error;
 use toml::Value;
 
 use crate::checkpoint::{self, Best};
+use crate::config::differences;
 
 /// What was asked for, in a sweep's directory.
 const PLAN_FILE: &str = "sweep.json";
@@ -27,11 +29,27 @@ pub enum SweepError {
         /// The argument.
         text: String,
     },
+    /// Two points would be one run.
+    #[error("two points of the sweep are `{name}`; expected different values of each setting")]
+    Twice {
+        /// Their directory's name.
+        name: String,
+    },
     /// The directory belongs to another sweep.
-    #[error("{} holds another sweep; choose another --dir, or remove it", dir.display())]
+    #[error("{} holds another sweep ({difference}); choose another --dir, or remove it", dir.display())]
     Other {
         /// The directory.
         dir: PathBuf,
+        /// In what it differs.
+        difference: String,
+    },
+    /// What the directory says of its sweep cannot be read.
+    #[error("{}: not what a sweep writes: {problem}; choose another --dir, or remove the file if the runs are of this sweep", file.display())]
+    Content {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        problem: String,
     },
     /// The system refused.
     #[error("cannot {action} {}", path.display())]
@@ -95,8 +113,41 @@ pub fn add_to_grid(grid: &mut Grid, text: &str) -> Result<(), SweepError> {
     }
 }
 
+/// What two calls on one directory must agree in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// The pre-trained model; `None`: random weights.
+    pub checkpoint: Option<PathBuf>,
+    /// The whole configuration of each point, by the point's name.
+    pub configs: BTreeMap<String, String>,
+}
+
+impl Plan {
+    /// In what a plan is another than this one.
+    fn difference(&self, other: &Self) -> Option<String> {
+        if self.checkpoint != other.checkpoint {
+            let told =
+                |plan: &Self| plan.checkpoint.as_ref().map_or("none".to_owned(), |c| c.display().to_string());
+            return Some(format!("its --checkpoint is {}, now {}", told(self), told(other)));
+        }
+        if !self.configs.keys().eq(other.configs.keys()) {
+            let told = |plan: &Self| plan.configs.keys().cloned().collect::<Vec<_>>().join("; ");
+            return Some(format!("its points are {}, now {}", told(self), told(other)));
+        }
+        let mut pairs = self.configs.iter().zip(other.configs.values());
+        let ((name, then), now) = pairs.find(|((_, then), now)| then != now)?;
+        let changed = differences(then, now);
+        let what = if changed.is_empty() { "other settings".to_owned() } else { changed.join("; ") };
+        Some(format!("point {name}: {what}"))
+    }
+}
+
 /// All points of a grid, the last key's values changing fastest.
-pub fn points(grid: &Grid) -> Vec<Point> {
+///
+/// # Errors
+/// Two points that are the same.
+pub fn points(grid: &Grid) -> Result<Vec<Point>, SweepError> {
     let mut points = vec![Vec::new()];
     for (key, values) in grid {
         let with = |point: &Vec<(String, Value)>, value: &Value| {
@@ -106,16 +157,26 @@ pub fn points(grid: &Grid) -> Vec<Point> {
         };
         points = points.iter().flat_map(|point| values.iter().map(|v| with(point, v))).collect();
     }
-    points.into_iter().map(|settings| Point::new(&settings)).collect()
+    let points: Vec<Point> = points.into_iter().map(|settings| Point::new(&settings)).collect();
+    let mut names = BTreeSet::new();
+    match points.iter().find(|point| !names.insert(&point.name)) {
+        Some(Point { name, .. }) => Err(SweepError::Twice { name: name.clone() }),
+        None => Ok(points),
+    }
 }
 
 impl Point {
     fn new(settings: &[(String, Value)]) -> Self {
         let part = |(key, value): &(String, Value)| {
             let text = format!("{key}={}", value.to_string().trim_matches('"'));
-            text.chars()
-                .map(|c| if c.is_ascii_alphanumeric() || "=._+-".contains(c) { c } else { '_' })
-                .collect()
+            let is_plain = |c: char| c.is_ascii_alphanumeric() || "=._+-".contains(c);
+            let mut name: String = text.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
+            if name != text {
+                // What is no name of a file is told apart by its hash.
+                name.push('~');
+                name.push_str(&blake3::hash(text.as_bytes()).to_hex()[..8]);
+            }
+            name
         };
         Self {
             name: settings.iter().map(part).collect::<Vec<String>>().join(","),
@@ -124,20 +185,28 @@ impl Point {
     }
 }
 
-/// Claims a directory for a sweep, or finds that it is the same sweep's. `plan` is whatever two runs must agree in.
-pub fn claim(dir: &Path, plan: &impl Serialize) -> Result<(), SweepError> {
+/// Claims a directory for a sweep, or finds that it is the same sweep's.
+pub fn claim(dir: &Path, plan: &Plan) -> Result<(), SweepError> {
     let io = |action, path: &Path| {
         let path = path.to_path_buf();
         move |source| SweepError::Io { action, path, source }
     };
     fs::create_dir_all(dir).map_err(io("create", dir))?;
     let file = dir.join(PLAN_FILE);
-    let text =
-        serde_json::to_string_pretty(plan).map_err(|e| io("write", &file)(io::Error::other(e)))? + "\n";
     match fs::read_to_string(&file) {
-        Ok(found) if found == text => Ok(()),
-        Ok(_) => Err(SweepError::Other { dir: dir.to_path_buf() }),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => fs::write(&file, text).map_err(io("write", &file)),
+        Ok(found) => {
+            let content = |e: serde_json::Error| SweepError::Content { file, problem: e.to_string() };
+            let found: Plan = serde_json::from_str(&found).map_err(content)?;
+            found
+                .difference(plan)
+                .map_or(Ok(()), |difference| Err(SweepError::Other { dir: dir.to_path_buf(), difference }))
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let text =
+                serde_json::to_string_pretty(plan).map_err(|e| io("write", &file)(io::Error::other(e)))?;
+            write_durably(&file, (text + "\n").as_bytes())
+                .map_err(|e| io("write", &file)(io::Error::other(e)))
+        }
         Err(e) => Err(io("read", &file)(e)),
     }
 }
@@ -168,7 +237,7 @@ mod tests {
         let mut grid = Grid::new();
         add_to_grid(&mut grid, "optimizer.lr=[5e-5, 1e-4]").unwrap();
         add_to_grid(&mut grid, "heads.pooling = [\"sum\", \"max\"]").unwrap();
-        let points = points(&grid);
+        let points = points(&grid).unwrap();
         let names: Vec<&str> = points.iter().map(|p| p.name.as_str()).collect();
         assert_eq!(
             names,
@@ -185,11 +254,38 @@ mod tests {
     }
 
     #[test]
+    fn points_have_directories_of_their_own() {
+        let of = |text: &str| {
+            let mut grid = Grid::new();
+            add_to_grid(&mut grid, text).unwrap();
+            points(&grid)
+        };
+        let points = of(r#"dataset.path=["shards/a_b", "shards/a/b", "shards a/b"]"#).unwrap();
+        let names: BTreeSet<&String> = points.iter().map(|p| &p.name).collect();
+        assert_eq!(names.len(), 3);
+        assert!(names.iter().all(|name| name.starts_with("dataset.path=shards_a_b~")), "{names:?}");
+        assert!(of("optimizer.lr=[1e-4, 0.0001]").unwrap_err().to_string().contains("two points"));
+        assert!(of(r#"run.seed=[1, "1"]"#).is_err());
+    }
+
+    #[test]
     fn a_directory_belongs_to_one_sweep_and_tells_where_its_runs_stand() {
         let home = tempfile::tempdir().unwrap();
-        claim(home.path(), &"a").unwrap();
-        claim(home.path(), &"a").unwrap();
-        assert!(claim(home.path(), &"b").unwrap_err().to_string().contains("holds another sweep"));
+        let plan = |lr: &str, checkpoint: Option<&str>| Plan {
+            checkpoint: checkpoint.map(PathBuf::from),
+            configs: BTreeMap::from([("seed=1".to_owned(), format!("[optimizer]\nlr = {lr}\n"))]),
+        };
+        claim(home.path(), &plan("1e-4", None)).unwrap();
+        claim(home.path(), &plan("1e-4", None)).unwrap();
+        let refused = |plan: Plan| claim(home.path(), &plan).unwrap_err().to_string();
+        let message = refused(plan("2e-4", None));
+        assert!(
+            message.contains("holds another sweep (point seed=1: `optimizer.lr` was 0.0001, is 0.0002)"),
+            "{message}"
+        );
+        assert!(refused(plan("1e-4", Some("jmp-s"))).contains("its --checkpoint is none, now jmp-s"));
+        fs::write(home.path().join(PLAN_FILE), "{\"config\":").unwrap();
+        assert!(refused(plan("1e-4", None)).contains("sweep.json: not what a sweep writes"));
         let run = home.path().join("run");
         assert_eq!(standing(&run), Standing::Open);
         fs::create_dir_all(run.join("checkpoints/step-00000003")).unwrap();

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::{Args, Parser};
 use serde_json::Value;
+use shards::manifest::write_durably;
 
 use super::{Cli, DONE};
 use crate::ablation_table::{Score, Table};
@@ -135,7 +136,7 @@ impl AblateArgs {
                     .into());
                 }
                 Err(_) => {
-                    fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+                    write_durably(&file, text.as_bytes())?;
                 }
             }
         }
@@ -209,7 +210,7 @@ impl AblateArgs {
         let json = serde_json::to_string_pretty(&table.json())?;
         for (name, text) in [("table.md", table.markdown()), ("ablation.json", json)] {
             let file = self.output.join(name);
-            fs::write(&file, text + "\n").with_context(|| format!("cannot write {}", file.display()))?;
+            write_durably(&file, (text + "\n").as_bytes())?;
         }
         Ok(())
     }

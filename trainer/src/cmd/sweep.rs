@@ -1,18 +1,19 @@
 //! `jmp-train sweep`: a fine-tuning run for each point of a grid, one after the other; interrupted, it goes on.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
 use serde::{Deserialize, Serialize};
+use shards::manifest::write_durably;
 
 use super::{CommonArgs, DONE, FAILED};
-use crate::config::{Config, RunKind, Source};
+use crate::config::{Config, ConfigError, RunKind, Source};
 use crate::signals::Signals;
-use crate::sweep::{self, Grid, Outcome, Point, Standing, SweepError};
+use crate::sweep::{self, Grid, Outcome, Plan, Point, Standing, SweepError};
 
 /// Arguments of `sweep`.
 #[derive(Debug, Args)]
@@ -33,15 +34,6 @@ pub(super) struct SweepArgs {
     scratch: bool,
     #[command(flatten)]
     common: CommonArgs,
-}
-
-/// What two calls on one directory must agree in.
-#[derive(Debug, Serialize)]
-struct Plan {
-    config: PathBuf,
-    settings: Vec<String>,
-    checkpoint: Option<PathBuf>,
-    over: Grid,
 }
 
 /// A line of the table.
@@ -70,13 +62,8 @@ impl SweepArgs {
         if grid.is_empty() {
             return Err(SweepError::Empty.into());
         }
-        let points = sweep::points(&grid);
-        // All points must be configurations before the first of them runs.
-        for point in &points {
-            Config::read_kind(&self.config, &self.settings_of(point), RunKind::Finetune)?;
-        }
-        let (config, checkpoint) = (self.config.clone(), self.checkpoint.clone());
-        sweep::claim(&self.dir, &Plan { config, settings, checkpoint, over: grid })?;
+        let points = sweep::points(&grid)?;
+        sweep::claim(&self.dir, &self.plan(&points)?)?;
         let signals = Signals::listen().context("listening for signals")?;
         let mut rows = Vec::new();
         for (index, point) in points.iter().enumerate() {
@@ -93,10 +80,23 @@ impl SweepArgs {
         Ok(DONE)
     }
 
-    fn settings_of(&self, point: &Point) -> Vec<String> {
+    /// All points must be configurations before the first of them runs. Where the runs lie is no part of the plan.
+    fn plan(&self, points: &[Point]) -> Result<Plan, ConfigError> {
+        let config = |point: &Point| -> Result<(String, String), ConfigError> {
+            let settings = self.settings_of(point, Path::new(&point.name));
+            let config = Config::read_kind(&self.config, &settings, RunKind::Finetune)?;
+            Ok((point.name.clone(), config.text))
+        };
+        Ok(Plan {
+            checkpoint: self.checkpoint.clone(),
+            configs: points.iter().map(config).collect::<Result<_, ConfigError>>()?,
+        })
+    }
+
+    fn settings_of(&self, point: &Point, dir: &Path) -> Vec<String> {
         let mut settings = self.common.overrides();
         settings.extend(point.settings.iter().cloned());
-        settings.push(format!("run.dir={:?}", self.run_dir(point).display().to_string()));
+        settings.push(format!("run.dir={}", toml::Value::String(dir.display().to_string())));
         settings
     }
 
@@ -118,7 +118,7 @@ impl SweepArgs {
                     Some(checkpoint) => command.arg("--checkpoint").arg(checkpoint),
                     None => command.arg("--scratch"),
                 };
-                for setting in self.settings_of(point) {
+                for setting in self.settings_of(point, &dir) {
                     command.arg("--set").arg(setting);
                 }
                 &mut command
@@ -145,8 +145,7 @@ impl SweepArgs {
         let metric = |row: &Row| row.outcome.best.as_ref().map_or(f64::INFINITY, |best| best.metric);
         rows.sort_by(|a, b| metric(a).total_cmp(&metric(b)));
         let file = self.dir.join("table.json");
-        std::fs::write(&file, serde_json::to_string_pretty(&rows)? + "\n")
-            .with_context(|| format!("cannot write {}", file.display()))?;
+        write_durably(&file, (serde_json::to_string_pretty(&rows)? + "\n").as_bytes())?;
         if self.common.quiet {
             return Ok(());
         }
