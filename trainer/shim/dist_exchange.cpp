@@ -145,7 +145,14 @@ Handle* jmp_exchange_new(const Group* group, const void* flat, const int64_t* bo
       nullptr);
 }
 
-void jmp_exchange_arm(Handle* handle) { handle->exchange->arm(); }
+bool jmp_exchange_arm(Handle* handle) {
+  return guarded(
+      [&] {
+        handle->exchange->arm();
+        return true;
+      },
+      false);
+}
 
 bool jmp_exchange_finish(Handle* handle) {
   return guarded(

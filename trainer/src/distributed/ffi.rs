@@ -52,7 +52,7 @@ unsafe extern "C" {
         bucket_of: *const usize,
         count: usize,
     ) -> *mut c_void;
-    fn jmp_exchange_arm(exchange: *mut c_void);
+    fn jmp_exchange_arm(exchange: *mut c_void) -> bool;
     fn jmp_exchange_finish(exchange: *mut c_void) -> bool;
     fn jmp_exchange_free(exchange: *mut c_void);
 }
@@ -248,8 +248,8 @@ impl RawExchange {
 
     /// Sends each bucket as soon as the next backward pass has completed it.
     pub(super) fn arm(&mut self) {
-        // Sound: ours; no backward pass runs during the call.
-        unsafe { jmp_exchange_arm(self.0.as_ptr()) }
+        // Sound: ours; no backward pass runs during the call. Where it fails, for want of memory, all is sent by `finish`.
+        let _armed: bool = unsafe { jmp_exchange_arm(self.0.as_ptr()) };
     }
 
     /// Sends the rest and waits.

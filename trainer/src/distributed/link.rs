@@ -1,8 +1,8 @@
 //! The connection of one rank to the others.
 
 use std::io::Write;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,8 @@ pub(super) struct Link {
     ranks: u32,
     pub(super) group: Group,
     store: Store,
+    /// Whether the store ends with this process.
+    serves: bool,
     watch: Watch,
 }
 
@@ -57,7 +59,7 @@ impl Link {
         let group = Group::new(&store, (rank, ranks), timeout, is_local.then_some("127.0.0.1"), gpu)
             .map_err(refused)?;
         let watch = Watch::start(rank, Store::connect(at, false, &prefix, timeout).map_err(refused)?);
-        Ok(Self { rank, ranks, group, store, watch })
+        Ok(Self { rank, ranks, group, store, serves: place.serves, watch })
     }
 
     /// Adds up `values` over all ranks; every rank gets the same bits.
@@ -118,9 +120,9 @@ impl Link {
         result.map_err(|message| {
             let begin = Instant::now();
             loop {
-                if let Ok(Some(failure)) = self.store.peek(FAILURE)
-                    && let Some((other, message)) = parse_failure(&failure)
-                {
+                // The store may be gone with the rank that served it; the watch looked while that rank waited.
+                let failure = self.store.peek(FAILURE).ok().flatten().or_else(|| self.watch.seen());
+                if let Some((other, message)) = failure.as_deref().and_then(parse_failure) {
                     return DistributedError::Other { rank: self.rank, other, message };
                 }
                 if begin.elapsed() > PATIENCE {
@@ -138,6 +140,10 @@ impl Link {
             let message: String = message.chars().take(1000).collect();
             // Where the store is gone the others notice by that.
             drop(self.store.set(FAILURE, format!("{}\n{message}", self.rank).as_bytes()));
+            if self.serves && self.ranks > 1 {
+                // The others look at intervals, and after this process there is nothing to look at.
+                thread::sleep(3 * LOOK_INTERVAL);
+            }
         }
         self.watch.end();
     }
@@ -179,20 +185,27 @@ fn prefix(attempt: &str) -> String {
 /// A thread that ends this process where another rank has failed and this one cannot notice, because it waits for a GPU or
 /// for data.
 #[derive(Debug)]
-struct Watch(Arc<AtomicBool>);
+struct Watch(Arc<Watched>);
+
+#[derive(Debug, Default)]
+struct Watched {
+    ended: AtomicBool,
+    /// What a failing rank said.
+    failure: Mutex<Option<Vec<u8>>>,
+}
 
 impl Watch {
     fn start(rank: u32, store: Store) -> Self {
-        let ended = Arc::new(AtomicBool::new(false));
-        let watch = Self(ended.clone());
+        let watched = Arc::new(Watched::default());
+        let watch = Self(watched.clone());
         let look = move || {
             let mut noticed: Option<(Instant, String)> = None;
-            while !ended.load(Ordering::Relaxed) {
+            while !watched.ended.load(Ordering::Relaxed) {
                 thread::sleep(LOOK_INTERVAL);
                 match &noticed {
                     // The others may be gone already, and the store with them.
-                    _ if ended.load(Ordering::Relaxed) => {}
-                    None => noticed = trouble(&store).map(|why| (Instant::now(), why)),
+                    _ if watched.ended.load(Ordering::Relaxed) => {}
+                    None => noticed = watched.look(&store).map(|why| (Instant::now(), why)),
                     Some((since, why)) if since.elapsed() > GRACE => {
                         // Nobody is left to tell a closed standard error.
                         drop(writeln!(std::io::stderr(), "error: rank {rank} stops because {why}"));
@@ -207,8 +220,13 @@ impl Watch {
         watch
     }
 
+    /// What a failing rank said while the store could be asked.
+    fn seen(&self) -> Option<Vec<u8>> {
+        self.0.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn end(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.ended.store(true, Ordering::Relaxed);
     }
 }
 
@@ -218,14 +236,18 @@ impl Drop for Watch {
     }
 }
 
-/// What the store says of other ranks, if that is bad.
-fn trouble(store: &Store) -> Option<String> {
-    match store.peek(FAILURE) {
-        Ok(failure) => {
-            let (other, message) = parse_failure(&failure?)?;
-            Some(format!("rank {other} failed: {message}"))
+impl Watched {
+    /// What the store says of other ranks, if that is bad.
+    fn look(&self, store: &Store) -> Option<String> {
+        match store.peek(FAILURE) {
+            Ok(failure) => {
+                let failure = failure?;
+                let (other, message) = parse_failure(&failure)?;
+                *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
+                Some(format!("rank {other} failed: {message}"))
+            }
+            Err(_) => Some("the launcher or rank 0 is gone".into()),
         }
-        Err(_) => Some("the launcher or rank 0 is gone".into()),
     }
 }
 

@@ -60,10 +60,37 @@ fn distributed_a_killed_rank_stops_the_others_and_the_run_goes_on_with_any_numbe
 #[test]
 fn distributed_bad_data_on_one_rank_ends_all_with_its_message() {
     let workshop = Workshop::new();
-    // Rank 1 reads a copy of a dataset whose rows are damaged behind the same manifest.
-    let copy = workshop.path("damaged");
-    std::fs::create_dir_all(copy.join("data")).unwrap();
-    let from = workshop.path("large");
+    // One rank reads a copy of a dataset whose rows are damaged behind the same manifest: from the first, which is read before
+    // training, or only later ones.
+    damage(&workshop, "from-first", |_| 4);
+    damage(&workshop, "from-middle", |pages| pages / 2);
+    // Rank 0 also serves the store through which a failing rank says why.
+    for (failing, damaged) in [(1, "from-first"), (0, "from-middle")] {
+        let port = free_port();
+        let start = |rank: u32| {
+            let path = if rank == failing { damaged } else { "large" };
+            let set = [format!("dataset.large.path={path}"), format!("run.dir=failing-{failing}")];
+            let mut command: Command =
+                workshop.command(&["pretrain", "config.toml", "--quiet", "--set", &set[0], "--set", &set[1]]);
+            command.env("RANK", rank.to_string()).env("WORLD_SIZE", "2").env("LOCAL_WORLD_SIZE", "2");
+            command.env("MASTER_ADDR", "127.0.0.1").env("MASTER_PORT", port.to_string());
+            command.spawn().unwrap()
+        };
+        let begin = Instant::now();
+        let mut ended: Vec<Ended> = [start(0), start(1)].into_iter().map(Ended::of).collect();
+        assert!(begin.elapsed() < BOUND, "it took {:?}", begin.elapsed());
+        let (failed, other) = (ended.remove(failing as usize), ended.remove(0));
+        assert_eq!(failed.code(), Some(2), "{}", failed.errors());
+        assert!(failed.errors().contains("part-00000.parquet"), "{}", failed.errors());
+        assert_eq!(other.code(), Some(1), "{}", other.errors());
+        let (told, why) = (other.errors(), format!("stops because rank {failing} failed: "));
+        assert!(told.contains(&why) && told.contains("part-00000.parquet"), "{told}");
+    }
+}
+
+/// A copy of the dataset `large` with damaged pages from the byte on that `first` makes of their end.
+fn damage(workshop: &Workshop, name: &str, first: impl Fn(usize) -> usize) {
+    let (from, copy) = (workshop.path("large"), workshop.path(name));
     for file in walk(&from) {
         let to = copy.join(file.strip_prefix(&from).unwrap());
         std::fs::create_dir_all(to.parent().unwrap()).unwrap();
@@ -71,29 +98,10 @@ fn distributed_bad_data_on_one_rank_ends_all_with_its_message() {
         if file.extension().is_some_and(|e| e == "parquet") && file.to_string_lossy().contains("part-") {
             // The footer stays whole, so that the file opens.
             let pages = bytes.len() * 2 / 3;
-            bytes[4..pages].iter_mut().step_by(97).for_each(|byte| *byte ^= 0x55);
+            bytes[first(pages)..pages].iter_mut().step_by(97).for_each(|byte| *byte ^= 0x55);
         }
         std::fs::write(to, bytes).unwrap();
     }
-    let port = free_port();
-    let start = |rank: u32| {
-        let path = if rank == 1 { "dataset.large.path=damaged" } else { "dataset.large.path=large" };
-        let mut command: Command = workshop.command(&["pretrain", "config.toml", "--quiet", "--set", path]);
-        command.env("RANK", rank.to_string()).env("WORLD_SIZE", "2").env("LOCAL_WORLD_SIZE", "2");
-        command.env("MASTER_ADDR", "127.0.0.1").env("MASTER_PORT", port.to_string());
-        command.spawn().unwrap()
-    };
-    let begin = Instant::now();
-    let ended: Vec<Ended> = [start(0), start(1)].into_iter().map(Ended::of).collect();
-    assert!(begin.elapsed() < BOUND, "it took {:?}", begin.elapsed());
-    assert_eq!(ended[1].code(), Some(2), "{}", ended[1].errors());
-    assert!(ended[1].errors().contains("part-00000.parquet"), "{}", ended[1].errors());
-    assert_eq!(ended[0].code(), Some(1), "{}", ended[0].errors());
-    let told = ended[0].errors();
-    assert!(
-        told.contains("rank 0 stops because rank 1 failed: ") && told.contains("part-00000.parquet"),
-        "{told}"
-    );
 }
 
 #[test]
