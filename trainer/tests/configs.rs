@@ -7,7 +7,8 @@ use shards::stream::EpochPlan;
 use trainer::clip::Clip;
 use trainer::config::ablation::{AblationConfig, ScaleConfig};
 use trainer::config::model::ScaleFactors;
-use trainer::config::sections::{Reduction, SurgeryTasks};
+use trainer::config::number::Positive;
+use trainer::config::sections::{Precision, Reduction, SurgeryTasks};
 use trainer::config::{Config, RunKind, ScheduleConfig, Source, StepConfig};
 use trainer::plan::{RunPlan, group_of};
 use trainer::schedule::{Position, Schedule};
@@ -140,7 +141,7 @@ fn published_optimisation(config: &Config, large: bool, rmd17: bool) {
     assert_eq!((schedule.warmup_epochs, schedule.warmup_factor.get(), schedule.cosine_epochs), (5, 0.1, 32));
     assert_eq!(schedule.final_factor.get(), if large && rmd17 { 0.01 } else { 0.1 });
     let plateau = schedule.plateau.as_ref().unwrap();
-    assert_eq!((plateau.patience, plateau.factor), (5, 0.1));
+    assert_eq!((plateau.patience, plateau.factor), if rmd17 { (25, 0.8) } else { (5, 0.1) });
     let blocks: Vec<f64> = schedule.layers.blocks.iter().map(|b| b.get()).collect();
     assert_eq!(schedule.layers.embedding.get(), 0.3);
     if large {
@@ -209,8 +210,12 @@ fn phases_can_be_left_out() {
     };
     assert!(rates(&["variant=[\"no-layers\"]"]).layers.blocks.is_empty());
     assert_eq!(rates(&["variant=[\"no-plateau\"]"]).plateau.unwrap().patience, 1_000_000);
-    let released = rates(&["variant=[\"released\"]"]).plateau.unwrap();
-    assert_eq!((released.patience, released.factor), (25, 0.8));
+    let printed = rates(&["variant=[\"table-18\"]"]).plateau.unwrap();
+    assert_eq!((printed.patience, printed.factor), (5, 0.1));
+    let ScheduleConfig::Finetune(alone, _) = read("finetune/rmd17-ethanol.toml").schedule else {
+        panic!("not fine-tuning")
+    };
+    assert_eq!(alone.plateau, rates(&[]).plateau, "two files of one task");
     let scratch = read_with("finetune/qm9.toml", &["task=mu", "variant=[\"scratch\"]"]);
     assert_eq!(scratch.optimizer.weight_decay.get(), 0.01);
     assert_eq!(scratch.model.scale_factors, ScaleFactors::Fit(16));
@@ -220,17 +225,38 @@ fn phases_can_be_left_out() {
     assert_eq!((plateau.patience, plateau.factor), (3, 0.8));
 }
 
+/// App. D.1, Table 18 and the released settings.
 #[test]
 fn the_published_runs_have_the_published_settings() {
     for (name, batch) in [("pretrain/jmp-s.toml", 1024), ("pretrain/jmp-l.toml", 768)] {
         let config = read(name);
         assert_eq!(config.kind, RunKind::Pretrain);
         assert_eq!(config.sampling.batch_size.get() * config.sampling.accumulate.get(), batch);
-        assert_eq!(config.sampling.temperature, 2.0);
-        let names: Vec<&str> = config.tasks.iter().map(|t| t.data.name.as_str()).collect();
-        assert_eq!(names, ["oc20", "oc22", "ani1x", "transition1x"]);
+        assert_eq!((config.run.precision, config.loss.reduction), (Precision::F16, Reduction::Structure));
+        assert_eq!(methods(&config), (2.0, Reduction::Structure, 0.1, 0.0, 0.1, true), "{name}");
+        assert!(config.loss.pcgrad.is_none() && !config.loss.free_atoms_only);
+        let optimizer = &config.optimizer;
+        assert_eq!((optimizer.lr.get(), optimizer.clip), (3e-4, Clip::Norm(1.0)));
+        assert_eq!((optimizer.betas.0.get(), optimizer.betas.1.get()), (0.9, 0.95));
+        assert_eq!(optimizer.ema.unwrap().get(), 0.99);
         let ScheduleConfig::Pretrain(schedule) = &config.schedule else { panic!("{name}") };
         assert_eq!((schedule.warmup_steps, schedule.epochs.get()), (2000, 2.0));
+        assert_eq!((schedule.warmup_factor.get(), schedule.final_factor.get()), (0.2, 0.1));
+        assert_eq!(schedule.max_steps, None);
+        let graphs = config.tasks.iter().map(|task| {
+            let graph = (task.data.cutoff.unwrap().get(), task.data.neighbors.unwrap().get());
+            (task.data.name.as_str(), graph, task.data.energy_within.map(Positive::get))
+        });
+        let (surfaces, molecules) = ((12.0, 30), (8.0, 30));
+        let want = [
+            ("oc20", surfaces, Some(0.02)),
+            ("oc22", surfaces, Some(0.02)),
+            ("ani1x", molecules, None),
+            ("transition1x", molecules, None),
+        ];
+        assert_eq!(graphs.collect::<Vec<_>>(), want);
+        // λ_E = 1, λ_F = ⟨N⟩ of the manifest.
+        assert!(config.tasks.iter().all(|task| (task.energy_weight, task.force_weight) == (1.0, None)));
     }
 }
 
