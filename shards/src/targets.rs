@@ -37,14 +37,15 @@ fn is_energy(label: &str) -> bool {
     label == ENERGY
 }
 
-/// Below this, in eV or eV/Å, a measured spread is no scale: few structures, or fitted away.
+/// Below this, in eV, eV/Å or a target's unit, a measured spread is no scale: few structures, or fitted away.
 const SMALLEST_SCALE: f64 = 1e-4;
 
-fn scale(measured: Option<f64>) -> f64 {
-    measured.filter(|s| *s > SMALLEST_SCALE).unwrap_or(1.0)
-}
-
 impl TargetTransform {
+    /// What a measured spread is as a scale: itself, or 1 where it is absent or too small to divide by.
+    pub fn scale(measured: Option<f64>) -> f64 {
+        measured.filter(|s| *s > SMALLEST_SCALE).unwrap_or(1.0)
+    }
+
     /// The transform that the statistics of a split suggest: its own reference, the mean and standard deviation after it,
     /// and the root mean square of the force components.
     ///
@@ -55,8 +56,8 @@ impl TargetTransform {
             label: ENERGY.to_owned(),
             reference: energy.map(|e| e.reference.clone()),
             mean: energy.map_or(0.0, |e| e.referenced.mean),
-            std: scale(energy.map(|e| e.referenced.std)),
-            force_std: scale(statistics.forces.as_ref().map(|f| f.rms)),
+            std: Self::scale(energy.map(|e| e.referenced.std)),
+            force_std: Self::scale(statistics.forces.as_ref().map(|f| f.rms)),
             average_atoms: statistics.atoms as f64 / (statistics.structures.max(1)) as f64,
         }
     }
@@ -95,7 +96,7 @@ impl TargetTransform {
             label: label.to_owned(),
             reference: referenced.then(|| measured.reference.clone()),
             mean,
-            std: scale(Some(std)),
+            std: Self::scale(Some(std)),
             ..Self::measured(statistics)
         })
     }

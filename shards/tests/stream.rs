@@ -11,7 +11,8 @@ use molecules::{layout, molecule, write};
 use shards::batch::HostBatch;
 use shards::splits::{SplitDefinition, add};
 use shards::stream::{
-    BatchRule, Cursor, GlobalBatch, RowsInOrder, Share, Stream, StreamConfig, StreamDataset, Temperature,
+    BatchRule, Budget, Cursor, GlobalBatch, RowsInOrder, Share, Stream, StreamConfig, StreamDataset,
+    Temperature,
 };
 use shards::targets::TargetTransform;
 use shards::{Dataset, Layout, RowSet};
@@ -245,7 +246,8 @@ fn flat_batches_hold_the_same_without_graphs() {
 fn rows_in_order_are_shared_by_batches() {
     let dir = tempfile::tempdir().unwrap();
     let dataset = datasets(dir.path()).remove(0);
-    let open = |share| RowsInOrder::open(&dataset, 5, 8, share, (2, 2)).unwrap();
+    let rule = (BatchRule::Structures(8), u64::MAX);
+    let open = |share| RowsInOrder::open(&dataset, 5, rule, share, (2, 2)).unwrap();
     let batches: Vec<HostBatch> = open(Share::WHOLE).map(Result::unwrap).collect();
     let rows: Vec<u64> = batches.iter().flat_map(|b| b.rows.iter().map(|r| r.row)).collect();
     assert_eq!(rows, (0..41).collect::<Vec<_>>());
@@ -255,6 +257,45 @@ fn rows_in_order_are_shared_by_batches() {
             (0..ranks).flat_map(|rank| open(Share { rank, ranks })).map(Result::unwrap).collect();
         all.sort_by_key(|batch| batch.index);
         assert!(all.iter().map(|b| &b.rows).eq(batches.iter().map(|b| &b.rows)), "{ranks} ranks");
+    }
+}
+
+#[test]
+fn rows_in_order_keep_a_budget_and_a_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let dataset = datasets(dir.path()).remove(0);
+    let open = |rule, limit| -> Vec<HostBatch> {
+        let rows = RowsInOrder::open(&dataset, 0, (rule, limit), Share::WHOLE, (2, 2)).unwrap();
+        rows.map(Result::unwrap).collect()
+    };
+    let rows =
+        |batches: &[HostBatch]| batches.iter().flat_map(|b| b.rows.iter().map(|r| r.row)).collect::<Vec<_>>();
+    let whole = open(BatchRule::Structures(41), u64::MAX).remove(0);
+    // By hand: a batch ends before the row that would exceed a limit; one that exceeds it alone stands alone.
+    for (structures, atoms) in [(8, 20), (3, 20), (100, 7)] {
+        let budget = Budget { structures: Some(structures), atoms: Some(atoms), ..Budget::default() };
+        let (mut want, mut sum) = (vec![0], 0);
+        for n in &whole.natoms {
+            let n = u64::from(*n);
+            if *want.last().unwrap() > 0 && (*want.last().unwrap() == structures || sum + n > atoms) {
+                want.push(0);
+                sum = 0;
+            }
+            *want.last_mut().unwrap() += 1;
+            sum += n;
+        }
+        let batches = open(BatchRule::Budget(budget), u64::MAX);
+        assert_eq!(batches.iter().map(|b| b.structures() as u64).collect::<Vec<_>>(), want);
+        assert_eq!(rows(&batches), (0..41).collect::<Vec<_>>());
+    }
+    let edges = whole.graph.main.edges.source.len() as u64 / 5;
+    let batches = open(BatchRule::Budget(Budget { edges: Some(edges), ..Budget::default() }), u64::MAX);
+    assert!(batches.len() > 4 && batches.iter().all(|b| b.graph.main.edges.source.len() as u64 <= edges));
+    // The limit is of structures, however they are cut.
+    for size in [1, 4, 8, 13, 50] {
+        let batches = open(BatchRule::Structures(size), 13);
+        assert_eq!(rows(&batches), (0..13).collect::<Vec<_>>());
+        assert_eq!(batches.len(), 13_usize.div_ceil(size));
     }
 }
 

@@ -68,8 +68,9 @@ class JMP(Calculator):
             raise CalculatorError("jmp-train speaks version %s of the conversation, this calculator %s; use the file "
                                   "tools/ase/jmp_calculator.py of the same release" % (self.greeting.get("protocol"), PROTOCOL))
         label = self.greeting["label"]
-        self.implemented_properties = ["energy", "free_energy"] if label == "energy" else [label]
-        self.implemented_properties += ["forces"] if self.greeting["forces"] else []
+        # A model that was trained on forces alone, by a head of their own, has no label.
+        labels = {"energy": ["energy", "free_energy"], None: []}
+        self.implemented_properties = labels.get(label, [label]) + (["forces"] if self.greeting["forces"] else [])
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         super().calculate(atoms, properties, system_changes)

@@ -27,7 +27,7 @@ pub fn stream_config(config: &Config, tasks: &[Task], epochs: u64) -> StreamConf
         datasets: tasks.iter().map(|t| dataset(t, &t.record.split)).collect(),
         temperature,
         seed: config.run.seed,
-        batch: batch_rule(sampling),
+        batch: batch_rule(sampling, sampling.batch_size),
         micro_batches,
         lanes: sampling.lanes.map_or(StreamConfig::lanes_for(micro_batches), |n| n.get() as usize),
         window: sampling.window.get() as usize,
@@ -40,8 +40,8 @@ pub fn stream_config(config: &Config, tasks: &[Task], epochs: u64) -> StreamConf
     }
 }
 
-fn batch_rule(sampling: &SamplingSection) -> BatchRule {
-    let SamplingSection { batch_size, max_atoms, max_edges, max_quadruplets, oversize, .. } = sampling;
+fn batch_rule(sampling: &SamplingSection, batch_size: Count) -> BatchRule {
+    let SamplingSection { max_atoms, max_edges, max_quadruplets, oversize, .. } = sampling;
     if [max_atoms, max_edges, max_quadruplets].iter().all(|limit| limit.is_none()) {
         return BatchRule::Structures(batch_size.get() as usize);
     }
@@ -64,16 +64,17 @@ fn dataset(task: &Task, split: &str) -> StreamDataset {
     }
 }
 
-/// A split of a task in row order.
+/// The first `limit` structures of a split of a task in row order, in batches that keep the limits of `[sampling]`.
 pub fn sequential(
     config: &Config,
     task: &Task,
     index: usize,
-    split: &str,
+    (split, limit): (&str, u64),
 ) -> Result<RowsInOrder, ShardError> {
-    let size = config.validation.batch_size.unwrap_or(config.sampling.batch_size).get() as usize;
+    let size = config.validation.batch_size.unwrap_or(config.sampling.batch_size);
+    let rule = batch_rule(&config.sampling, size);
     let threads = (config.sampling.workers.get() as usize, config.sampling.prefetch.get() as usize);
-    RowsInOrder::open(&dataset(task, split), index as u32, size, Share::WHOLE, threads)
+    RowsInOrder::open(&dataset(task, split), index as u32, (rule, limit), Share::WHOLE, threads)
 }
 
 /// A rank's micro-batches of one optimiser step.

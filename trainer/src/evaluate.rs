@@ -17,7 +17,7 @@ use crate::metrics::{Errors, Metrics};
 use crate::network::Network;
 use crate::prediction::HostPrediction;
 use crate::scalar::ScalarSums;
-use crate::task::Task;
+use crate::task::{Task, TaskError};
 
 /// Errors on the validation splits and the one number that checkpoints are chosen by.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ pub fn validate(
         let errors = errors_on(network, config, (tasks, index), (split, limit), world, |_, _| {
             if interrupted() { Err(Interrupted.into()) } else { Ok(()) }
         })?;
-        metrics.push(metric(config.kind, task, &errors));
+        metrics.push(metric(config.kind, task, &errors)?);
         judged.insert(task.record.name.clone(), errors);
     }
     let count = metrics.len() as f64;
@@ -99,8 +99,8 @@ pub fn errors_on(
     let limits: Vec<_> = config.tasks.iter().map(|t| t.data.energy_within.map(Positive::get)).collect();
     let nothing = Metrics::new(&transforms, free_only).telling_within(&limits);
     let scalar = tasks[index].record.scalar.as_ref();
-    let (mut own, mut pairs, mut seen) = (Vec::new(), Vec::new(), 0);
-    for (place, batch) in (0u32..).zip(sequential(config, &tasks[index], index, split)?) {
+    let (mut own, mut pairs) = (Vec::new(), Vec::new());
+    for (place, batch) in (0u32..).zip(sequential(config, &tasks[index], index, (split, limit))?) {
         let batch = batch?;
         if place % world.ranks() == world.rank() {
             let prediction = predict(network, &batch)?;
@@ -112,10 +112,6 @@ pub fn errors_on(
                 own.push((place, metrics.sums()[index]));
             }
             each(&batch, &prediction)?;
-        }
-        seen += batch.structures() as u64;
-        if seen >= limit {
-            break;
         }
     }
     if let Some(target) = scalar {
@@ -141,18 +137,32 @@ fn in_order<T: Serialize + DeserializeOwned>(
     Ok(batches)
 }
 
-fn metric(kind: RunKind, task: &Task, errors: &Errors) -> f64 {
+/// What a task is judged by.
+///
+/// # Errors
+/// When no structure judged had the label.
+fn metric(kind: RunKind, task: &Task, errors: &Errors) -> Result<f64, TaskError> {
     let record = &task.record;
+    let known = |value: Option<f64>, label: &str| {
+        value.ok_or_else(|| TaskError::Unjudged {
+            name: record.name.clone(),
+            split: task.val.clone().unwrap_or_default(),
+            label: label.to_owned(),
+        })
+    };
     if let Some(scalar) = &errors.scalar {
-        return scalar.metric();
+        return known(scalar.metric(), &scalar.target);
     }
-    let (energy, forces) = (errors.energy_mae.unwrap_or(0.0), errors.force_mae.unwrap_or(0.0));
+    let weighed = |weight: f64, value: Option<f64>, scale: f64, label: &str| {
+        if weight > 0.0 { known(value, label).map(|error| weight * error / scale) } else { Ok(0.0) }
+    };
     match kind {
         RunKind::Pretrain => {
             let transform = &record.transform;
-            record.energy_weight * energy / transform.std + record.force_weight * forces / transform.force_std
+            let energy = weighed(record.energy_weight, errors.energy_mae, transform.std, "energy")?;
+            Ok(energy + weighed(record.force_weight, errors.force_mae, transform.force_std, "forces")?)
         }
-        RunKind::Finetune if record.force_weight > 0.0 => forces,
-        RunKind::Finetune => energy,
+        RunKind::Finetune if record.force_weight > 0.0 => known(errors.force_mae, "forces"),
+        RunKind::Finetune => known(errors.energy_mae, "energy"),
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use serde::Serialize;
+use shards::manifest::write_durably;
 
 use crate::breakdown::{Breakdown, BreakdownSums};
 use crate::checkpoint::{self, CheckpointError, Info, State, TaskRecord};
@@ -82,7 +82,7 @@ impl Evaluation {
                 |batch, prediction| {
                     let mut told = prediction.clone();
                     let mut labelled = batch.clone();
-                    if has_no_energy(record) {
+                    if !record.has_value() {
                         told.energy.fill(f64::NAN);
                         labelled.has_energy.fill(false);
                     }
@@ -93,7 +93,7 @@ impl Evaluation {
                     Ok(writer.write(&record.name, &record.transform, batch, &told)?)
                 },
             )?;
-            if has_no_energy(record) {
+            if !record.has_value() {
                 (errors.energy_mae, errors.energy_mae_per_atom, errors.energy_within) = (None, None, None);
             }
             judged.insert(record.name.clone(), errors);
@@ -117,16 +117,10 @@ impl Evaluation {
     fn keep(&self, run: &Path) -> anyhow::Result<()> {
         if run.join("config.toml").is_file() {
             let file = run.join(format!("evaluation-{}.json", self.split));
-            std::fs::write(&file, serde_json::to_string_pretty(self)? + "\n")
-                .with_context(|| format!("cannot write {}", file.display()))?;
+            write_durably(&file, (serde_json::to_string_pretty(self)? + "\n").as_bytes())?;
         }
         Ok(())
     }
-}
-
-/// Whether a model's energies mean nothing: it has a force head, and its energy head was never trained.
-fn has_no_energy(record: &TaskRecord) -> bool {
-    record.scalar.is_none() && record.energy_weight == 0.0 && record.forces == ForceMode::Direct
 }
 
 /// The tasks of a configuration with the transforms and graphs that the model was trained with.
@@ -179,7 +173,7 @@ fn settle_energies(network: &Network, config: &Config, tasks: &mut [Task]) -> an
     let mut shifted = Vec::new();
     for index in 0..tasks.len() {
         let record = &tasks[index].record;
-        if record.energy_weight > 0.0 || has_no_energy(record) {
+        if record.energy_weight > 0.0 || !record.has_value() {
             continue;
         }
         if let Some(constant) = energy_constant(network, config, (tasks, index))? {

@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 
 use shards::batch::HostBatch;
 use tch::Tensor;
+use thiserror::Error;
 
 use crate::checkpoint::{Info, State, TaskRecord};
 use crate::clip::{Bound, Clip};
 use crate::config::sections::{LossSection, OptimizerSection, Precision};
 use crate::distributed::{Asked, Together};
 use crate::ema::Ema;
-use crate::guard;
+use crate::guard::{self, Refusal};
 use crate::loss::{Loss, LossCounts, LossTerms, TaskSums, TaskWeights};
 use crate::loss_scale::LossScale;
 use crate::native;
@@ -182,6 +183,11 @@ impl Learner {
         self.position = Position { step: step + 1, samples: samples + self.whole.structures };
     }
 
+    /// Counts structures that were left out for their size as consumed: they belong to the epoch.
+    pub fn leave_out(&mut self, structures: u64) {
+        self.position.samples += structures;
+    }
+
     /// Loss and gradient norm of micro-batch `number` of the step at `at` alone, for weights that were loaded before.
     pub fn replay(
         &mut self,
@@ -232,9 +238,10 @@ impl Learner {
             clock.lap(&mut times.backward);
             Ok(told)
         };
-        let done = guard::out_of_memory(pass);
-        let done = done.map_err(|told| StepError::OutOfMemory { step, sizes: guard::sizes(host), told })?;
-        Ok(done?)
+        guard::out_of_memory(pass).map_err(|refusal| match refusal {
+            Refusal::Memory(told) => StepError::OutOfMemory { step, sizes: guard::sizes(host), told },
+            Refusal::Torch(error) => error.into(),
+        })
     }
 
     /// Adds the gradient of a loss to the parameters', or to those of its tasks.
@@ -360,7 +367,31 @@ impl Learner {
     }
 }
 
+/// Why a batch cannot be judged.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PredictError {
+    /// There is not enough memory for it.
+    #[error(
+        "out of memory for a batch of {sizes}; use a smaller validation.batch_size or sampling.max_atoms, or run.precision = \
+         \"bf16\" ({told})"
+    )]
+    OutOfMemory {
+        /// Of the batch.
+        sizes: String,
+        /// libtorch's words.
+        told: String,
+    },
+    /// libtorch refused.
+    #[error("libtorch")]
+    Torch(#[source] tch::TchError),
+}
+
 /// Predictions for a batch on the host, without anything left to differentiate.
-pub fn predict(network: &Network, host: &HostBatch) -> Result<HostPrediction, tch::TchError> {
-    network.forward(&network.batch(host), false).to_host()
+pub fn predict(network: &Network, host: &HostBatch) -> Result<HostPrediction, PredictError> {
+    let work = || network.forward(&network.batch(host), false).to_host();
+    guard::out_of_memory(work).map_err(|refusal| match refusal {
+        Refusal::Memory(told) => PredictError::OutOfMemory { sizes: guard::sizes(host), told },
+        Refusal::Torch(error) => PredictError::Torch(error),
+    })
 }

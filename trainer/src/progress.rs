@@ -51,7 +51,7 @@ pub struct StepRecord {
     pub gradient_norm: f64,
     /// Largest learning rate of the parameter groups.
     pub lr: f64,
-    /// Losses by task; tasks without a structure in the step are left out.
+    /// Losses by task; tasks without a label in the step are left out.
     pub tasks: std::collections::BTreeMap<String, TaskLoss>,
     /// Structures a second since the session began.
     pub samples_per_second: f64,

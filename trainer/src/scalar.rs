@@ -79,9 +79,10 @@ pub struct ScalarErrors {
 }
 
 impl ScalarErrors {
-    /// What checkpoints are chosen by, lower is better: the mean |error|, or the cross-entropy of classes.
-    pub fn metric(&self) -> f64 {
-        self.mae.or(self.cross_entropy).unwrap_or(0.0)
+    /// What checkpoints are chosen by, lower is better: the mean |error|, or the cross-entropy of classes. `None` where no
+    /// structure had the property.
+    pub fn metric(&self) -> Option<f64> {
+        self.mae.or(self.cross_entropy)
     }
 
     /// The errors in words.

@@ -105,13 +105,18 @@ impl<'a> Session<'a> {
             ending = self.reason_to_stop();
         }
         while ending.is_none() {
-            let Some(batch) = self.data.next().transpose()? else { break };
+            let Some(batch) = self.data.next().transpose()? else {
+                ending = Some(Ending::Complete);
+                self.validate_and_save_at_end()?;
+                break;
+            };
             let Some(learnt) = self.learn(&batch)? else {
                 ending = Some(Ending::Signal);
                 self.save()?;
                 break;
             };
             self.memory.cursor = batch.cursor.clone();
+            self.leave_out(&batch)?;
             self.tell(&learnt, &batch)?;
             ending = self.reason_to_stop();
             let due = ending.is_some() || self.is_checkpoint_due(&batch) || self.signals.take_save();
@@ -174,13 +179,15 @@ impl<'a> Session<'a> {
             );
             self.run_dir.log(&text)?;
         }
-        let losses = self.tasks.iter().enumerate().map(|(t, task)| {
+        let sums = &report.tasks;
+        let seen = |t: &usize| sums.energies[*t] > 0.0 || sums.force_counts[*t] > 0.0;
+        let losses = (0..self.tasks.len()).filter(seen).map(|t| {
             let loss = TaskLoss {
-                energy_loss: report.tasks.energy_mean(t),
-                force_loss: report.tasks.force_mean(t),
-                structures: report.tasks.energies[t] as u64,
+                energy_loss: sums.energy_mean(t),
+                force_loss: sums.force_mean(t),
+                structures: sums.energies[t] as u64,
             };
-            (task.record.name.clone(), loss)
+            (self.tasks[t].record.name.clone(), loss)
         });
         let record = StepRecord {
             kind: "train",
@@ -191,7 +198,7 @@ impl<'a> Session<'a> {
             loss: report.loss,
             gradient_norm: report.gradient_norm,
             lr: report.lrs.iter().copied().fold(0.0, f64::max),
-            tasks: losses.filter(|(_, loss)| loss.structures > 0).collect(),
+            tasks: losses.collect(),
             samples_per_second: self.meter.rate(),
             waiting: self.meter.waiting(),
         };
@@ -207,6 +214,15 @@ impl<'a> Session<'a> {
         };
         let last = ending.is_some_and(|e| e != Ending::Signal);
         (due || last) && self.validated_at != Some(self.learner.position().step)
+    }
+
+    /// As after the last step of a run that is complete.
+    fn validate_and_save_at_end(&mut self) -> anyhow::Result<()> {
+        if self.validated_at == Some(self.learner.position().step) {
+            self.save()
+        } else {
+            self.validate_and_save(true)
+        }
     }
 
     fn is_checkpoint_due(&self, batch: &GlobalBatch) -> bool {
@@ -259,6 +275,9 @@ impl<'a> Session<'a> {
         let at = self.learner.position();
         self.validated_at = Some(at.step);
         self.learner.validated(metric);
+        if !metric.is_finite() {
+            return self.pass_over_validation(metric, &tasks).map(|()| false);
+        }
         let improved = self.memory.best.as_ref().is_none_or(|best| metric < best.metric);
         if improved {
             self.memory.best = Some(Best { step: at.step, metric });
@@ -358,6 +377,7 @@ impl<'a> Session<'a> {
             best: self.memory.best.clone(),
             stale_validations: self.memory.stale_validations,
             skipped: self.memory.skipped,
+            left_out: self.memory.left_out,
             validation_due: self.memory.validation_due,
             model: self.config.model.clone(),
             tasks: self.tasks.iter().map(|t| t.record.clone()).collect(),
@@ -374,6 +394,7 @@ impl<'a> Session<'a> {
             ending,
             step: at.step,
             samples: at.samples,
+            left_out: self.memory.left_out,
             minutes: self.minutes(),
             samples_per_second: self.meter.rate(),
             waiting: self.meter.waiting(),

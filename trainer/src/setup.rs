@@ -27,6 +27,8 @@ use crate::task::Task;
 pub enum Start<'a> {
     /// Random numbers.
     Scratch,
+    /// Rank 0, whose weights and scale factors replace this rank's before the first step.
+    OtherRank,
     /// Another model's backbone and embedding, and its heads if so wanted.
     Pretrained(&'a Source),
     /// The run's own last checkpoint.
@@ -89,7 +91,7 @@ pub fn learner(
         Start::Pretrained(source) => {
             notes.0.extend(pretrained::take(&network, tasks.first().map(|t| &t.record), source)?);
         }
-        Start::Resume(_) => {}
+        Start::Resume(_) | Start::OtherRank => {}
     }
     notes.0.extend(transfer(config, &network, start)?);
     let records: Vec<TaskRecord> = tasks.iter().map(|t| t.record.clone()).collect();
@@ -154,6 +156,7 @@ fn resume(config: &Config, tasks: &[Task], learner: &mut Learner, run: &Path) ->
         stale_validations: info.stale_validations,
         minutes: info.minutes,
         skipped: info.skipped,
+        left_out: info.left_out,
         validation_due: info.validation_due,
     })
 }
@@ -190,9 +193,13 @@ fn scale_factors(config: &Config, tasks: &[Task], network: &Network) -> anyhow::
     }
 }
 
-/// The first micro-batches of training.
+/// `count` micro-batches from the beginning of training, or all of an epoch that has fewer.
+///
+/// Of global batches that hold more, only a part is loaded: the share of one of several ranks.
 pub fn first_batches(config: &Config, tasks: &[Task], count: u32) -> Result<Vec<HostBatch>, ShardError> {
-    let stream = Stream::open(stream_config(config, tasks, 1), Share::WHOLE, Cursor::default())?;
+    let ranks = (config.sampling.accumulate.get() / u64::from(count.max(1))).clamp(1, u64::from(u32::MAX));
+    let share = Share { rank: 0, ranks: ranks as u32 };
+    let stream = Stream::open(stream_config(config, tasks, 1), share, Cursor::default())?;
     let mut batches = Vec::new();
     for global in stream {
         batches.extend(global?.parts);

@@ -161,7 +161,9 @@ pub fn warnings(config: &Config, tasks: &[Task]) -> Result<Vec<String>, ShardErr
     }
     let mut warnings = Vec::new();
     for (index, task) in tasks.iter().enumerate() {
-        let Some(batch) = sequential(config, task, index, &task.record.split)?.next().transpose()? else {
+        let Some(batch) =
+            sequential(config, task, index, (&task.record.split, u64::MAX))?.next().transpose()?
+        else {
             continue;
         };
         if !batch.tags.is_empty() && batch.tags.iter().all(|tag| *tag == 0) {

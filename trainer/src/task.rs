@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use shards::graph::GraphSpec;
+use shards::statistics::ENERGY;
 use shards::targets::TargetTransform;
 use shards::{Dataset, Manifest, ShardError};
 use thiserror::Error;
@@ -32,6 +33,45 @@ pub enum TaskError {
         /// What is there.
         found: String,
     },
+    /// A label that is to be learnt is in no structure of a split.
+    #[error(
+        "dataset `{name}` ({}): no structure of split `{split}` has {label}; choose another split, convert the data with \
+         {label}, or do not learn it: {remedy}",
+        dir.display()
+    )]
+    Unlabelled {
+        /// Name of the task.
+        name: String,
+        /// The dataset.
+        dir: PathBuf,
+        /// The split.
+        split: String,
+        /// What is missing.
+        label: String,
+        /// How it is left out of what is learnt.
+        remedy: &'static str,
+    },
+    /// The structures that a model is to be judged by lack what it is judged by.
+    #[error(
+        "dataset `{name}`: none of the structures validated on (split `{split}`, the first validation.max_structures) has \
+         {label}, by which the model is judged; raise validation.max_structures or choose another split"
+    )]
+    Unjudged {
+        /// Name of the task.
+        name: String,
+        /// The split.
+        split: String,
+        /// What is missing.
+        label: String,
+    },
+}
+
+/// A label that none of a split's structures has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Missing {
+    split: String,
+    label: String,
+    remedy: &'static str,
 }
 
 /// One dataset of a run with everything that follows from its manifest.
@@ -47,6 +87,8 @@ pub struct Task {
     pub structures: u64,
     /// Structures of the validation split, 0 without one.
     pub val_structures: u64,
+    /// A label with a weight that a split lacks.
+    missing: Option<Missing>,
 }
 
 impl Task {
@@ -87,7 +129,24 @@ impl Task {
             split: data.train.clone(),
             manifest: manifest.hash.clone(),
         };
-        Ok(Self { record, dir: data.path.clone(), val: data.val.clone(), structures, val_structures })
+        let missing = missing(data, &record, manifest)?;
+        let (dir, val) = (data.path.clone(), data.val.clone());
+        Ok(Self { record, dir, val, structures, val_structures, missing })
+    }
+
+    /// Refuses to learn labels that are not there: their errors would be zeros.
+    ///
+    /// # Errors
+    /// A label with a weight above 0 that no structure of the training split, or of that of validation, has.
+    pub fn check_labels(&self) -> Result<(), TaskError> {
+        let Some(Missing { split, label, remedy }) = self.missing.clone() else { return Ok(()) };
+        Err(TaskError::Unlabelled {
+            name: self.record.name.clone(),
+            dir: self.dir.clone(),
+            split,
+            label,
+            remedy,
+        })
     }
 
     /// Opens the datasets of all tasks of a run.
@@ -95,6 +154,34 @@ impl Task {
         config.cache.install();
         config.tasks.iter().map(Self::open).collect()
     }
+}
+
+/// The first label with a weight that the training split, or the one of validation, lacks.
+fn missing(
+    data: &DatasetSection,
+    record: &TaskRecord,
+    manifest: &Manifest,
+) -> Result<Option<Missing>, ShardError> {
+    for split in std::iter::once(&data.train).chain(&data.val) {
+        let statistics = &manifest.split(&data.path, split)?.statistics;
+        let has = |label: &str| statistics.labels.get(label).is_some_and(|measured| measured.count > 0);
+        let lacks = |label: &str, remedy| Missing { split: split.clone(), label: label.to_owned(), remedy };
+        if let Some(scalar) = &record.scalar {
+            if !has(&scalar.name) {
+                return Ok(Some(lacks(&scalar.name, "name another heads.target")));
+            }
+            continue;
+        }
+        if record.energy_weight > 0.0 && !has(ENERGY) {
+            return Ok(Some(lacks(ENERGY, "energy_weight = 0 of the dataset")));
+        }
+        let has_forces = statistics.forces.as_ref().is_some_and(|forces| forces.structures > 0);
+        if record.force_weight > 0.0 && !has_forces {
+            let remedy = "force_weight = 0 of the dataset (in fine-tuning also heads.forces = \"none\")";
+            return Ok(Some(lacks("forces", remedy)));
+        }
+    }
+    Ok(None)
 }
 
 /// How labels become targets: measured by the manifest, constants of the configuration taking precedence.
@@ -107,10 +194,10 @@ fn transform(config: &TaskConfig, manifest: &Manifest) -> Result<TargetTransform
     let mut transform = TargetTransform::of_split(manifest, &data.path, measured_on)?;
     if data.reference == Some(false) {
         let statistics = &manifest.split(&data.path, measured_on)?.statistics;
-        let energy = statistics.labels.get(shards::statistics::ENERGY);
+        let energy = statistics.labels.get(ENERGY);
         transform.reference = None;
         transform.mean = energy.map_or(0.0, |e| e.mean);
-        transform.std = energy.map_or(1.0, |e| e.std);
+        transform.std = TargetTransform::scale(energy.map(|e| e.std));
     }
     transform.mean = data.energy_mean.unwrap_or(transform.mean);
     transform.std = data.energy_std.map_or(transform.std, Positive::get);
@@ -145,11 +232,12 @@ fn scalar_target(
     let measured = manifest.split(&data.path, measured_on)?.statistics.labels.get(&scalar.target);
     if let (Some(measured), Some(referenced)) = (measured, data.reference) {
         transform.reference = referenced.then(|| measured.reference.clone());
-        (transform.mean, transform.std) = if referenced {
+        let (mean, std) = if referenced {
             (measured.referenced.mean, measured.referenced.std)
         } else {
             (measured.mean, measured.std)
         };
+        (transform.mean, transform.std) = (mean, TargetTransform::scale(Some(std)));
     }
     if matches!(scalar.loss, ScalarLoss::CrossEntropy(_)) {
         if let Some(measured) = measured.filter(|m| m.min < 0.0 || m.max > 1.0) {

@@ -65,6 +65,32 @@ pub enum BatchRule {
     Budget(Budget),
 }
 
+impl BatchRule {
+    pub(super) fn check(&self) -> Result<(), StreamError> {
+        let limits = match *self {
+            Self::Structures(size) if size as u64 > MOST => {
+                return Err(StreamError::Size { key: "batch_size", found: size as u64 });
+            }
+            Self::Structures(size) => [("batch_size", Some(size as u64)), NO_LIMIT, NO_LIMIT, NO_LIMIT],
+            Self::Budget(Budget { structures, atoms, edges, quadruplets, .. }) => [
+                ("batch_size", structures),
+                ("max_atoms", atoms),
+                ("max_edges", edges),
+                ("max_quadruplets", quadruplets),
+            ],
+        };
+        if limits.iter().all(|(_, limit)| limit.is_none()) {
+            return Err(StreamError::NoBudget);
+        }
+        match limits.into_iter().find(|(_, limit)| *limit == Some(0)) {
+            Some((key, _)) => Err(StreamError::Size { key, found: 0 }),
+            None => Ok(()),
+        }
+    }
+}
+
+const NO_LIMIT: (&str, Option<u64>) = ("", None);
+
 /// What happens to a structure that exceeds a budget by itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -138,28 +164,15 @@ impl StreamConfig {
         if !(0.0..1.0).contains(&self.edge_dropout) {
             return Err(StreamError::EdgeDropout { found: self.edge_dropout });
         }
-        let mut sizes = vec![
-            ("micro_batches", self.micro_batches as u64),
-            ("lanes", self.lanes as u64),
-            ("window", self.window as u64),
-            ("workers", self.workers as u64),
-            ("prefetch", self.prefetch as u64),
+        self.batch.check()?;
+        let sizes = [
+            ("micro_batches", self.micro_batches),
+            ("lanes", self.lanes),
+            ("window", self.window),
+            ("workers", self.workers),
+            ("prefetch", self.prefetch),
         ];
-        match self.batch {
-            BatchRule::Structures(size) => sizes.push(("batch_size", size as u64)),
-            BatchRule::Budget(Budget { structures, atoms, edges, quadruplets, .. }) => {
-                let limits = [
-                    ("batch_size", structures),
-                    ("max_atoms", atoms),
-                    ("max_edges", edges),
-                    ("max_quadruplets", quadruplets),
-                ];
-                sizes.extend(limits.into_iter().filter_map(|(key, limit)| Some((key, limit?.min(MOST)))));
-                if limits.iter().all(|(_, limit)| limit.is_none()) {
-                    return Err(StreamError::NoBudget);
-                }
-            }
-        }
+        let sizes = sizes.map(|(key, size)| (key, size as u64));
         if let Some((key, found)) = sizes.into_iter().find(|&(_, n)| n == 0 || n > MOST) {
             return Err(StreamError::Size { key, found });
         }

@@ -129,6 +129,21 @@ impl Margins {
 }
 
 impl TaskRecord {
+    /// Whether its energies, or its property, mean something: an energy head beside one of forces, which no energy taught, was
+    /// never trained.
+    pub fn has_value(&self) -> bool {
+        self.scalar.is_some() || self.energy_weight > 0.0 || self.forces != ForceMode::Direct
+    }
+
+    /// Whether there are forces that mean something: those of a head that no force taught are of no use.
+    pub fn has_forces(&self) -> bool {
+        match self.forces {
+            ForceMode::None => false,
+            ForceMode::Gradient => true,
+            ForceMode::Direct => self.force_weight > 0.0,
+        }
+    }
+
     /// Weight of class 1, where classes are learnt.
     pub fn class_weight(&self) -> Option<f64> {
         match self.scalar.as_ref()?.loss {
@@ -186,6 +201,9 @@ pub struct Info {
     /// Steps passed over because their loss or gradient was not finite.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub skipped: u64,
+    /// Structures left out for their size.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: u64,
     /// Whether a validation was due and has not been finished.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub validation_due: bool,

@@ -174,6 +174,7 @@ fn prepare(
     out: &mut dyn Write,
 ) -> anyhow::Result<(Vec<Task>, RunPlan, Learner, Memory, Notes)> {
     let tasks = Task::open_all(config)?;
+    tasks.iter().try_for_each(Task::check_labels)?;
     let plan = RunPlan::new(config, &tasks)?;
     let summary = Summary::new(&tasks, &plan);
     match mode {
@@ -184,6 +185,10 @@ fn prepare(
     if world.is_first() && !matches!(start, Start::Resume(_)) {
         RunDir::check_free(&config.run.dir)?;
     }
+    let start = match start {
+        Start::Scratch if !world.is_first() => Start::OtherRank,
+        start => start,
+    };
     let (learner, memory, mut notes) = setup::learner(config, &tasks, &plan, start, device)?;
     notes.0.extend(startup::warnings(config, &tasks)?);
     Ok((tasks, plan, learner, memory, notes))
@@ -241,6 +246,10 @@ fn report(outcome: &Outcome, kind: RunKind, mode: Mode, out: &mut dyn Write) -> 
                 duration(60.0 * outcome.minutes),
                 100.0 * outcome.waiting
             )?;
+            if outcome.left_out > 0 {
+                let left = outcome.left_out;
+                writeln!(out, "{left} structures were left out for their size; metrics.jsonl lists them")?;
+            }
             if let Some(best) = &outcome.best {
                 writeln!(out, "best validation {:.6} at step {}", best.metric, best.step)?;
             }

@@ -120,7 +120,8 @@ struct Report<'a> {
     kind: &'static str,
     checkpoint: String,
     task: &'a str,
-    label: &'a str,
+    /// Name of what is predicted beside forces; null: forces alone.
+    label: Option<&'a str>,
     forces: bool,
     output: String,
     structures: u64,
@@ -158,7 +159,7 @@ impl PredictArgs {
             kind: "prediction",
             checkpoint: predictor.model().path.display().to_string(),
             task: predictor.task(),
-            label: predictor.label(),
+            label: predictor.has_value().then(|| predictor.label()),
             forces: predictor.has_forces(),
             output: output.display().to_string(),
             structures: count,
@@ -243,7 +244,11 @@ impl PredictArgs {
             return Ok(());
         }
         let Report { label, structures, seconds, output, .. } = report;
-        let forces = if report.forces { " and forces" } else { "" };
+        let what = match (label, report.forces) {
+            (Some(label), true) => format!("{label} and forces"),
+            (Some(label), false) => (*label).to_owned(),
+            (None, _) => "forces".to_owned(),
+        };
         let rate = *structures as f64 / seconds.max(1e-9);
         if let Some(note) = &report.note {
             writeln!(out, "{note}")?;
@@ -252,7 +257,7 @@ impl PredictArgs {
             let place = if output == "-" { "-".to_owned() } else { format!("{output}.partial") };
             return Ok(writeln!(out, "stopped by a signal after {structures} structures: {place}")?);
         }
-        Ok(writeln!(out, "{label}{forces} of {structures} structures, {rate:.1} a second: {output}")?)
+        Ok(writeln!(out, "{what} of {structures} structures, {rate:.1} a second: {output}")?)
     }
 }
 

@@ -420,7 +420,8 @@ pub struct ValidationSection {
     /// Epochs between validations.
     #[serde(default = "one")]
     pub every_epochs: Count,
-    /// Structures of a batch; the training batch's when absent.
+    /// Structures of a batch at most; the training batch's when absent. The limits of `[sampling]` on atoms, edges and
+    /// quadruplets hold here, too; a larger structure is judged alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_size: Option<Count>,
     /// Structures of each dataset at most.

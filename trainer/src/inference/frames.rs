@@ -99,7 +99,8 @@ pub fn predict_frames(
             let (index, line) = (frame.index, frame.line);
             let Predicted { value, forces } =
                 predicted.map_err(|source| FramesError::NonFinite { frame: index, line, source })?;
-            let results = extxyz::Predicted { scalars: vec![(predictor.label().to_owned(), value)], forces };
+            let scalars = value.map(|value| (predictor.label().to_owned(), value)).into_iter().collect();
+            let results = extxyz::Predicted { scalars, forces };
             write_predicted(out, frame, &results).map_err(FramesError::Write)?;
             count += 1;
         }

@@ -8,14 +8,14 @@ use thiserror::Error;
 
 use super::prepared::collate;
 use super::{Model, Prepared, Rule};
-use crate::checkpoint::CheckpointError;
+use crate::checkpoint::{CheckpointError, TaskRecord};
 use crate::config::ForceMode;
 
 /// What a model says of one structure.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Predicted {
-    /// The label's value: eV for an energy.
-    pub value: f64,
+    /// The label's value: eV for an energy. `None` of a model without energies.
+    pub value: Option<f64>,
     /// Forces, flat `[3n]`, eV/Å.
     pub forces: Option<Vec<f64>>,
 }
@@ -52,7 +52,12 @@ impl Predictor {
         let task = chosen(&model, name).map_err(refused)?;
         let record = &model.info.tasks[task];
         let rule = match (statistics, &model.info.origin) {
-            (Some((dir, split)), _) => {
+            (Some(_), None) => {
+                let problem = "--statistics is for imported models; the scales, references and graphs of this one are those \
+                               that it was trained with";
+                return Err(refused(problem.to_owned()).into());
+            }
+            (Some((dir, split)), Some(_)) => {
                 let manifest = Manifest::read(dir)?;
                 let mut transform =
                     TargetTransform::of_label(&manifest, dir, split, &record.transform.label)?;
@@ -92,19 +97,30 @@ impl Predictor {
         &self.label
     }
 
+    /// Whether the label is predicted: not the energy by a head that was never trained.
+    pub fn has_value(&self) -> bool {
+        self.record().has_value()
+    }
+
     /// Whether forces are predicted too.
     pub fn has_forces(&self) -> bool {
-        self.model.info.tasks[self.task].forces != ForceMode::None
+        self.record().has_forces()
+    }
+
+    fn record(&self) -> &TaskRecord {
+        &self.model.info.tasks[self.task]
     }
 
     /// What a user of its numbers must know.
     pub fn note(&self) -> Option<String> {
-        let record = &self.model.info.tasks[self.task];
-        (record.energy_weight == 0.0 && self.has_forces()).then(|| {
-            format!(
-                "task `{}` was trained on forces alone: its energies are right up to a constant for each composition",
-                record.name
-            )
+        let TaskRecord { name, energy_weight, .. } = self.record();
+        if !self.has_value() {
+            return Some(format!(
+                "task `{name}` was trained on forces alone, by a head of their own: it has no energies"
+            ));
+        }
+        (*energy_weight == 0.0 && self.has_forces()).then(|| {
+            format!("task `{name}` was trained on forces alone: its energies are right up to a constant for each composition")
         })
     }
 
@@ -120,7 +136,7 @@ impl Predictor {
         let on = (network.store().kind(), network.store().device());
         let outputs = network.forward(&collate(batch.clone(), self.task, on), false).to_host()?;
         let transform = &self.rule.transform;
-        let is_class = self.model.info.tasks[self.task].class_weight().is_some();
+        let is_class = self.record().class_weight().is_some();
         let mut first = 0;
         let mut predicted = Vec::with_capacity(outputs.energy.len());
         for (prepared, normalised) in batch.zip(&outputs.energy) {
@@ -133,7 +149,8 @@ impl Predictor {
             };
             let scaled =
                 |f: &Vec<f64>| f[components.clone()].iter().map(|f| f * transform.force_std).collect();
-            let forces: Option<Vec<f64>> = outputs.forces.as_ref().map(scaled);
+            let forces: Option<Vec<f64>> = outputs.forces.as_ref().filter(|_| self.has_forces()).map(scaled);
+            let value = self.has_value().then_some(value);
             predicted.push(self.finite(Predicted { value, forces }));
         }
         Ok(predicted)
@@ -141,7 +158,7 @@ impl Predictor {
 
     fn finite(&self, predicted: Predicted) -> Result<Predicted, NonFinite> {
         let forces = predicted.forces.iter().flatten().map(|f| ("force", *f));
-        let mut all = std::iter::once((self.label.as_str(), predicted.value)).chain(forces);
+        let mut all = predicted.value.iter().map(|value| (self.label.as_str(), *value)).chain(forces);
         match all.find(|(_, value)| !value.is_finite()) {
             Some((what, value)) => Err(NonFinite { what: what.to_owned(), value }),
             None => Ok(predicted),

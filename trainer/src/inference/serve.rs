@@ -22,8 +22,8 @@ struct Greeting<'a> {
     protocol: u32,
     checkpoint: String,
     task: &'a str,
-    /// Name of what is predicted, beside forces.
-    label: &'a str,
+    /// Name of what is predicted, beside forces; null: forces alone.
+    label: Option<&'a str>,
     forces: bool,
     cutoff: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,7 +65,7 @@ pub fn serve(predictor: &Predictor, mut input: impl BufRead, out: &mut dyn Write
         protocol: PROTOCOL,
         checkpoint: predictor.model().path.display().to_string(),
         task: predictor.task(),
-        label: predictor.label(),
+        label: predictor.has_value().then(|| predictor.label()),
         forces: predictor.has_forces(),
         cutoff: predictor.rule().graph.cutoff,
         note: predictor.note(),
@@ -126,7 +126,9 @@ fn results(predictor: &Predictor, question: Value) -> anyhow::Result<serde_json:
     let mut predicted = predictor.predict(std::iter::once(&prepared))?;
     let Predicted { value, forces } = predicted.pop().context("the model gave nothing")??;
     let mut results = serde_json::Map::new();
-    results.insert(predictor.label().to_owned(), value.into());
+    if let Some(value) = value {
+        results.insert(predictor.label().to_owned(), value.into());
+    }
     if let Some(forces) = forces {
         let rows: Vec<&[f64]> = forces.chunks_exact(3).collect();
         results.insert("forces".to_owned(), serde_json::to_value(rows)?);

@@ -292,6 +292,7 @@ fn info(report: &Report, layout: &Layout) -> Info {
         best: None,
         stale_validations: 0,
         skipped: 0,
+        left_out: 0,
         validation_due: false,
         model: report.model.clone(),
         tasks: report.tasks.iter().map(|name| task(name, forces)).collect(),

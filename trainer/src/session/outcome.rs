@@ -36,8 +36,10 @@ pub struct Outcome {
     pub ending: Ending,
     /// Optimiser steps done.
     pub step: u64,
-    /// Structures consumed.
+    /// Structures consumed, those left out included.
     pub samples: u64,
+    /// Structures left out for their size (`sampling.oversize = "skip"`).
+    pub left_out: u64,
     /// Minutes of training over all restarts.
     pub minutes: f64,
     /// Structures a second of this session.
@@ -63,6 +65,8 @@ pub struct Memory {
     pub minutes: f64,
     /// Steps passed over because their loss or gradient was not finite.
     pub skipped: u64,
+    /// Structures left out for their size.
+    pub left_out: u64,
     /// Whether a validation was due when the run was last saved, and has not been made.
     pub validation_due: bool,
 }
@@ -86,6 +90,17 @@ pub(super) struct SkipRecord {
     pub(super) kind: &'static str,
     pub(super) step: u64,
     pub(super) told: String,
+}
+
+/// Structures that a step left out for their size, as told to programs.
+#[derive(Debug, Serialize)]
+pub(super) struct LeftOutRecord {
+    pub(super) kind: &'static str,
+    pub(super) step: u64,
+    /// How many so far.
+    pub(super) all: u64,
+    /// Rows by dataset.
+    pub(super) rows: BTreeMap<String, Vec<u64>>,
 }
 
 /// Errors of all tasks, for people.

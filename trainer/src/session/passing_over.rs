@@ -1,11 +1,14 @@
-//! What a session does with a global batch that cannot be learnt from.
+//! What a session does with a global batch that cannot be learnt from, and with a validation that tells nothing.
 
-use super::Session;
-use super::outcome::SkipRecord;
+use std::collections::BTreeMap;
+
+use super::outcome::{LeftOutRecord, SkipRecord};
+use super::{Session, errors_text};
 use crate::config::sections::NonFinite;
 use crate::data::GlobalBatch;
 use crate::failure::{Failure, Part};
 use crate::learner::StepError;
+use crate::metrics::Errors;
 
 impl Session<'_> {
     /// Keeps a batch whose loss or gradient is not finite, and passes over it if that is allowed.
@@ -27,12 +30,7 @@ impl Session<'_> {
         let rank = self.world.rank();
         let dir = failure.write(self.run_dir.path(), rank, self.info()?, self.learner.state())?;
         let kept = format!("kept for `jmp-train replay {}`", dir.display());
-        let guard = &self.config.guard;
-        if guard.non_finite == NonFinite::Stop || self.memory.skipped >= guard.max_skips.get() {
-            let spent = match guard.non_finite {
-                NonFinite::Stop => String::new(),
-                NonFinite::Skip => format!("; guard.max_skips = {} are used up", guard.max_skips.get()),
-            };
+        if let Some(spent) = self.is_stopped() {
             return Err(anyhow::Error::new(error).context(format!("the run stopped{spent}; {kept}")));
         }
         self.memory.skipped += 1;
@@ -45,8 +43,7 @@ impl Session<'_> {
 
     /// What [`Self::pass_over`] comes to on the ranks that are not to blame.
     pub(super) fn pass_over_with_others(&mut self, error: &StepError) -> anyhow::Result<()> {
-        let guard = &self.config.guard;
-        if guard.non_finite == NonFinite::Stop || self.memory.skipped >= guard.max_skips.get() {
+        if self.is_stopped().is_some() {
             return Err(self.world.failure_of_another(&error.to_string()).into());
         }
         self.memory.skipped += 1;
@@ -55,5 +52,64 @@ impl Session<'_> {
         let text = format!("step {step} skipped: {error}");
         self.watch.event(&text, &SkipRecord { kind: "skipped", step: step + 1, told: error.to_string() });
         Ok(self.run_dir.log(&text)?)
+    }
+
+    /// Counts and tells the structures that are not in a global batch because they are too large.
+    pub(super) fn leave_out(&mut self, batch: &GlobalBatch) -> anyhow::Result<()> {
+        let count = batch.skipped.len() as u64;
+        if count == 0 {
+            return Ok(());
+        }
+        self.learner.leave_out(count);
+        self.memory.left_out += count;
+        let mut rows: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+        for row in &batch.skipped {
+            rows.entry(self.tasks[row.dataset as usize].record.name.clone()).or_default().push(row.row);
+        }
+        let (step, all) = (self.learner.position().step, self.memory.left_out);
+        let list = |(name, rows): (&String, &Vec<u64>)| {
+            let numbers: Vec<String> = rows.iter().map(u64::to_string).collect();
+            format!("{name} row {}", numbers.join(", "))
+        };
+        let list = rows.iter().map(list).collect::<Vec<_>>().join("; ");
+        self.run_dir.log(&format!(
+            "step {step}: {count} structures left out for their size ({list}), {all} so far"
+        ))?;
+        Ok(self.run_dir.metric(&LeftOutRecord { kind: "left-out", step, all, rows })?)
+    }
+
+    /// Whether `[guard]` lets nothing more be passed over; what is used up, to be told.
+    fn is_stopped(&self) -> Option<String> {
+        let guard = &self.config.guard;
+        match guard.non_finite {
+            NonFinite::Stop => Some(String::new()),
+            NonFinite::Skip if self.memory.skipped >= guard.max_skips.get() => {
+                Some(format!("; guard.max_skips = {} are used up", guard.max_skips.get()))
+            }
+            NonFinite::Skip => None,
+        }
+    }
+
+    /// Stops, or counts a validation whose metric is not finite, as `[guard]` has it. It is never the best one, and one more
+    /// without improvement.
+    pub(super) fn pass_over_validation(
+        &mut self,
+        metric: f64,
+        tasks: &BTreeMap<String, Errors>,
+    ) -> anyhow::Result<()> {
+        let step = self.learner.position().step;
+        let error = format!("step {step}: the validation's metric is {metric} ({})", errors_text(tasks));
+        if let Some(spent) = self.is_stopped() {
+            anyhow::bail!(
+                "the run stopped{spent}: {error}; --resume goes on from the last checkpoint, with --set \
+                 guard.non_finite=skip past such validations; a smaller optimizer.lr is the usual cure"
+            );
+        }
+        self.memory.skipped += 1;
+        self.memory.stale_validations += 1;
+        let record = SkipRecord { kind: "skipped", step, told: error.clone() };
+        self.watch.event(&error, &record);
+        self.run_dir.log(&error)?;
+        Ok(self.run_dir.metric(&record)?)
     }
 }

@@ -77,3 +77,58 @@ fn distributed_ranks_learn_the_same_in_single_precision_and_with_recomputed_bloc
     let (apart, name) = distance(&one.tensors(22), &two.tensors(22));
     assert!(apart < 1e-12, "{name} is {apart:e} apart");
 }
+
+/// Gradient forces need second derivatives, whose gradients are exchanged as others.
+#[test]
+fn distributed_ranks_fine_tune_as_one_process() {
+    let workshop = Workshop::new();
+    std::fs::write(workshop.path("finetune.toml"), FINETUNE).unwrap();
+    let tune = |dir: &str, more: &[&str]| {
+        let set = format!("run.dir={dir}");
+        let words = ["finetune", "finetune.toml", "--scratch", "--quiet", "--set", &set];
+        workshop.run(&[&words[..], more].concat());
+        Run(workshop.path(dir))
+    };
+    let one = tune("one", &[]);
+    let steps = one.records("finished")[0]["step"].as_u64().unwrap();
+    assert!(steps >= 10, "{steps}");
+    for ranks in ["2", "3"] {
+        let many = tune(&format!("ranks-{ranks}"), &["--ranks", ranks]);
+        let (a, b) = (one.losses(), many.losses());
+        assert!(
+            a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= 1e-10 * a),
+            "{a:?} {b:?}"
+        );
+        let metrics = [&one, &many].map(|run| run.records("validation")[0]["metric"].as_f64().unwrap());
+        assert!((metrics[0] - metrics[1]).abs() <= 1e-10 * metrics[0], "{metrics:?}");
+        let (apart, name) = distance(&one.tensors(steps), &many.tensors(steps));
+        assert!(apart < 1e-11, "{ranks} ranks: {name} is {apart:e} apart");
+    }
+}
+
+const FINETUNE: &str = r#"
+kind = "finetune"
+run = { dir = "run", seed = 3, device = "cpu", threads = 1, precision = "f64", distributed_timeout = 120 }
+model = { preset = "tiny" }
+dataset = { name = "large", path = "large", train = "all", val = "all", cutoff = 4.0, neighbors = 6, force_weight = 10.0 }
+heads = { forces = "gradient" }
+sampling = { batch_size = 1, accumulate = 3 }
+optimizer = { lr = 1e-3, clip = { value = 1.0 }, ema = 0.9 }
+schedule = { warmup_epochs = 1 }
+stop = { epochs = 1 }
+"#;
+
+/// Rank 0 fits the factors that keep variances, and the others take them.
+#[test]
+fn distributed_scale_factors_are_those_of_one_process() {
+    let workshop = Workshop::new();
+    let fitting = ["--set", "model.scale_factors={ fit = 4 }", "--set", "schedule.max_steps=3"];
+    let one = workshop.pretrain("one", &fitting);
+    let two = workshop.pretrain("two", &[&fitting[..], &["--ranks", "2"]].concat());
+    for step in [0, 3] {
+        let (apart, name) = distance(&one.tensors(step), &two.tensors(step));
+        assert!(apart < 1e-12, "step {step}: {name} is {apart:e} apart");
+    }
+    let unfitted = workshop.pretrain("unfitted", &["--set", "schedule.max_steps=3"]);
+    assert!(distance(&one.tensors(0), &unfitted.tensors(0)).0 > 1e-3, "nothing was fitted");
+}

@@ -43,7 +43,7 @@ fn forces_are_finite_differences_of_the_energy_before_and_after_training() {
             assert!(largest > 1e-3, "trained {trained}: forces of at most {largest} tell nothing");
             let step = 1e-4;
             for (component, force) in forces.iter().enumerate() {
-                let energy = |by: f64| predict(&predictor, &moved(&molecule, component, by)).value;
+                let energy = |by: f64| predict(&predictor, &moved(&molecule, component, by)).value.unwrap();
                 // Five points: the error is of fourth order in the step, rounding 10⁻¹¹ eV over the step.
                 let slope = (8.0 * (energy(step) - energy(-step)) - energy(2.0 * step) + energy(-2.0 * step))
                     / (12.0 * step);
@@ -90,7 +90,7 @@ fn energies_add_up_for_molecules_far_apart() {
     positions.extend(other.positions.to_f64().iter().map(|x| x + 40.0));
     let numbers = [one.atomic_numbers.clone(), other.atomic_numbers.clone()].concat();
     let both = Structure::new("both".into(), "both".into(), numbers, Floats::F64(positions));
-    let [a, b, sum] = [&one, &other, &both].map(|s| predict(&predictor, s).value);
+    let [a, b, sum] = [&one, &other, &both].map(|s| predict(&predictor, s).value.unwrap());
     // The mean energy of the training data belongs to a structure, however large.
     let mean = predictor.rule().transform.mean;
     assert!((a + b - mean - sum).abs() < 1e-9, "{a} + {b} ≠ {sum}");
