@@ -64,16 +64,22 @@ fn dataset(task: &Task, split: &str) -> StreamDataset {
     }
 }
 
-/// A split of a task in row order.
+/// Structures of a batch of [`sequential`].
+pub fn validation_batch(config: &Config) -> u64 {
+    config.validation.batch_size.unwrap_or(config.sampling.batch_size).get()
+}
+
+/// A rank's batches of a split of a task in row order.
 pub fn sequential(
     config: &Config,
     task: &Task,
     index: usize,
     split: &str,
+    share: Share,
 ) -> Result<RowsInOrder, ShardError> {
-    let size = config.validation.batch_size.unwrap_or(config.sampling.batch_size).get() as usize;
+    let size = validation_batch(config) as usize;
     let threads = (config.sampling.workers.get() as usize, config.sampling.prefetch.get() as usize);
-    RowsInOrder::open(&dataset(task, split), index as u32, size, Share::WHOLE, threads)
+    RowsInOrder::open(&dataset(task, split), index as u32, size, share, threads)
 }
 
 /// A rank's micro-batches of one optimiser step.

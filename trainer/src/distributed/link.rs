@@ -15,7 +15,9 @@ use crate::native;
 
 /// Where a failing rank says why, as `rank newline message`.
 const FAILURE: &str = "failure";
-/// Time between looks at it.
+/// Where a rank that is to stop says so.
+const STOP: &str = "stop";
+/// Time between looks at both.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a rank whose connections broke waits for another to say why.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -142,6 +144,17 @@ impl Link {
         self.watch.end();
     }
 
+    /// Says that this rank is to stop, before all agree on it.
+    pub(super) fn tell_stop(&self) {
+        // Where the store is gone the others notice by that; where it is slow, at the end of the step.
+        drop(self.store.set(STOP, b"1"));
+    }
+
+    /// Whether a rank has said so, as of half a second ago.
+    pub(super) fn is_stop_told(&self) -> bool {
+        self.watch.is_stop_told.load(Ordering::Relaxed)
+    }
+
     /// Waits until all ranks are done; from here on nobody is missed.
     pub(super) fn say_goodbye(&self) -> Result<(), DistributedError> {
         self.sum(&mut [0.0])?;
@@ -177,14 +190,17 @@ fn prefix(attempt: &str) -> String {
 }
 
 /// A thread that ends this process where another rank has failed and this one cannot notice, because it waits for a GPU or
-/// for data.
+/// for data; it also hears when another is to stop.
 #[derive(Debug)]
-struct Watch(Arc<AtomicBool>);
+struct Watch {
+    has_ended: Arc<AtomicBool>,
+    is_stop_told: Arc<AtomicBool>,
+}
 
 impl Watch {
     fn start(rank: u32, store: Store) -> Self {
-        let ended = Arc::new(AtomicBool::new(false));
-        let watch = Self(ended.clone());
+        let watch = Self { has_ended: Arc::default(), is_stop_told: Arc::default() };
+        let (ended, is_stop_told) = (watch.has_ended.clone(), watch.is_stop_told.clone());
         let look = move || {
             let mut noticed: Option<(Instant, String)> = None;
             while !ended.load(Ordering::Relaxed) {
@@ -192,7 +208,12 @@ impl Watch {
                 match &noticed {
                     // The others may be gone already, and the store with them.
                     _ if ended.load(Ordering::Relaxed) => {}
-                    None => noticed = trouble(&store).map(|why| (Instant::now(), why)),
+                    None => {
+                        noticed = trouble(&store).map(|why| (Instant::now(), why));
+                        if matches!(store.peek(STOP), Ok(Some(_))) {
+                            is_stop_told.store(true, Ordering::Relaxed);
+                        }
+                    }
                     Some((since, why)) if since.elapsed() > GRACE => {
                         // Nobody is left to tell a closed standard error.
                         drop(writeln!(std::io::stderr(), "error: rank {rank} stops because {why}"));
@@ -208,7 +229,7 @@ impl Watch {
     }
 
     fn end(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.has_ended.store(true, Ordering::Relaxed);
     }
 }
 
