@@ -10,6 +10,7 @@
 )]
 
 mod cases {
+    mod ablation;
     mod bad_input;
     mod convert;
     mod finetune;

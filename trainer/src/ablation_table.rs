@@ -57,7 +57,11 @@ impl Table {
         }
         text += " Table 6 | Table 12 |\n|---|---|";
         text += &"---|".repeat(2 * self.tasks.len() + 2);
-        let percent = |value: Option<f64>| value.map_or("–".to_owned(), |v| format!("{v:.2}"));
+        // What rounds to zero has no sign.
+        let percent = |value: Option<f64>| {
+            let text = value.map_or("–".to_owned(), |v| format!("{v:.2}"));
+            if text == "-0.00" { "0.00".to_owned() } else { text }
+        };
         for row in &self.rows {
             let mean = self.mean_improvement(row);
             let part = mean.filter(|(_, count)| *count < self.tasks.len());

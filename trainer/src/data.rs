@@ -64,17 +64,19 @@ fn dataset(task: &Task, split: &str) -> StreamDataset {
     }
 }
 
-/// The first `limit` structures of a split of a task in row order, in batches that keep the limits of `[sampling]`.
+/// The first `limit` structures of a split of a task in row order, in batches that keep the limits of `[sampling]`: those of a
+/// rank's share.
 pub fn sequential(
     config: &Config,
     task: &Task,
     index: usize,
     (split, limit): (&str, u64),
+    share: Share,
 ) -> Result<RowsInOrder, ShardError> {
     let size = config.validation.batch_size.unwrap_or(config.sampling.batch_size);
     let rule = batch_rule(&config.sampling, size);
     let threads = (config.sampling.workers.get() as usize, config.sampling.prefetch.get() as usize);
-    RowsInOrder::open(&dataset(task, split), index as u32, (rule, limit), Share::WHOLE, threads)
+    RowsInOrder::open(&dataset(task, split), index as u32, (rule, limit), share, threads)
 }
 
 /// A rank's micro-batches of one optimiser step.

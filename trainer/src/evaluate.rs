@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shards::batch::HostBatch;
+use shards::stream::Share;
 use shards::targets::TargetTransform;
 use thiserror::Error;
 
@@ -30,30 +31,36 @@ pub struct Judgement {
     pub tasks: BTreeMap<String, Errors>,
 }
 
-/// Someone asked to stop before a validation was done.
+/// Someone asked something of a rank before a validation was done.
 #[derive(Debug, Clone, Copy, Error)]
 #[error("interrupted")]
 pub struct Interrupted;
 
+/// What is judged, on what, by whom.
+#[derive(Debug, Clone, Copy)]
+pub struct Judge<'a> {
+    /// The network, with the weights that are judged.
+    pub network: &'a Network,
+    /// Batches and what is counted.
+    pub config: &'a Config,
+    /// All tasks of the network.
+    pub tasks: &'a [Task],
+    /// The ranks that judge together.
+    pub world: &'a World,
+}
+
 /// Judges a network on the validation split of each task that has one, together with the other ranks; `None` if none has.
 ///
 /// # Errors
-/// Those of the data; [`Interrupted`] when `interrupted`, asked after each batch, says so.
-pub fn validate(
-    network: &Network,
-    config: &Config,
-    tasks: &[Task],
-    world: &World,
-    interrupted: impl Fn() -> bool,
-) -> anyhow::Result<Option<Judgement>> {
+/// Those of the data; [`Interrupted`], on all ranks, when `interrupted`, asked before each batch, says so on any.
+pub fn validate(judge: Judge, interrupted: impl Fn() -> bool) -> anyhow::Result<Option<Judgement>> {
+    let Judge { config, tasks, .. } = judge;
     let mut judged = BTreeMap::new();
     let mut metrics = Vec::new();
     for (index, task) in tasks.iter().enumerate() {
         let Some(split) = &task.val else { continue };
         let limit = config.validation.max_structures.map_or(u64::MAX, Count::get);
-        let errors = errors_on(network, config, (tasks, index), (split, limit), world, |_, _| {
-            if interrupted() { Err(Interrupted.into()) } else { Ok(()) }
-        })?;
+        let errors = judge.errors_on(index, (split, limit), &interrupted, |_, _| Ok(()))?;
         metrics.push(metric(config.kind, task, &errors)?);
         judged.insert(task.record.name.clone(), errors);
     }
@@ -61,80 +68,111 @@ pub fn validate(
     Ok((count > 0.0).then(|| Judgement { metric: metrics.iter().sum::<f64>() / count, tasks: judged }))
 }
 
-/// The constant that energies of a task are short of: the mean error on its training split, normalised. Models that learn
-/// forces alone know energies up to a constant. `None` where no structure has an energy.
-pub fn energy_constant(
-    network: &Network,
-    config: &Config,
-    (tasks, index): (&[Task], usize),
-) -> anyhow::Result<Option<f64>> {
-    let (mut sum, mut count) = (0.0, 0_u64);
-    let split = tasks[index].record.split.clone();
-    let (task, whole, alone) = ((tasks, index), (split.as_str(), u64::MAX), World::alone());
-    errors_on(network, config, task, whole, &alone, |batch, prediction| {
-        for (g, _) in batch.has_energy.iter().enumerate().filter(|(_, has)| **has) {
-            sum += batch.energy[g] - prediction.energy[g];
-            count += 1;
-        }
-        Ok(())
-    })?;
-    Ok((count > 0).then(|| sum / count as f64))
-}
+impl Judge<'_> {
+    /// The constant that energies of a task are short of: the mean error on its training split, normalised. Models that learn
+    /// forces alone know energies up to a constant. `None` where no structure has an energy. For one process alone.
+    ///
+    /// # Errors
+    /// Those of the data.
+    pub fn energy_constant(&self, index: usize) -> anyhow::Result<Option<f64>> {
+        let (mut sum, mut count) = (0.0, 0_u64);
+        let whole = (self.tasks[index].record.split.as_str(), u64::MAX);
+        self.errors_on(index, whole, &|| false, |batch, prediction| {
+            for (g, _) in batch.has_energy.iter().enumerate().filter(|(_, has)| **has) {
+                sum += batch.energy[g] - prediction.energy[g];
+                count += 1;
+            }
+            Ok(())
+        })?;
+        Ok((count > 0).then(|| sum / count as f64))
+    }
 
-/// Errors of a network on the first `limit` structures of a split, handing each batch's predictions to `each`.
-///
-/// Ranks take the batches in turn. Sums are added up in the order of the batches, so that the number of ranks does not change
-/// a bit of them.
-pub fn errors_on(
-    network: &Network,
-    config: &Config,
-    (tasks, index): (&[Task], usize),
-    (split, limit): (&str, u64),
-    world: &World,
-    mut each: impl FnMut(&HostBatch, &HostPrediction) -> anyhow::Result<()>,
-) -> anyhow::Result<Errors> {
-    let transforms: Vec<TargetTransform> = tasks.iter().map(|t| t.record.transform.clone()).collect();
-    // Pre-training's validation looks at free atoms only, fine-tuning's at all.
-    let free_only = config.validation.free_atoms_only.unwrap_or(config.kind == RunKind::Pretrain);
-    let limits: Vec<_> = config.tasks.iter().map(|t| t.data.energy_within.map(Positive::get)).collect();
-    let nothing = Metrics::new(&transforms, free_only).telling_within(&limits);
-    let scalar = tasks[index].record.scalar.as_ref();
-    let (mut own, mut pairs) = (Vec::new(), Vec::new());
-    for (place, batch) in (0u32..).zip(sequential(config, &tasks[index], index, (split, limit))?) {
-        let batch = batch?;
-        if place % world.ranks() == world.rank() {
-            let prediction = predict(network, &batch)?;
+    /// Errors on the first `limit` structures of a task's split, handing each batch's predictions to `each`.
+    ///
+    /// Ranks take the batches in turn and prepare no others. Sums are added up in the order of the batches, so that the number
+    /// of ranks does not change a bit of them.
+    ///
+    /// # Errors
+    /// Those of the data and of `each`; [`Interrupted`] as [`validate`] has it.
+    pub fn errors_on(
+        &self,
+        index: usize,
+        (split, limit): (&str, u64),
+        interrupted: &dyn Fn() -> bool,
+        mut each: impl FnMut(&HostBatch, &HostPrediction) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Errors> {
+        let transforms: Vec<TargetTransform> =
+            self.tasks.iter().map(|t| t.record.transform.clone()).collect();
+        let nothing = self.no_errors(&transforms);
+        let scalar = self.tasks[index].record.scalar.as_ref();
+        let (mut own, mut pairs) = (Part::default(), Part::default());
+        let mut stopped = false;
+        for batch in sequential(self.config, &self.tasks[index], index, (split, limit), self.share())? {
+            let batch = batch?;
+            if interrupted() {
+                stopped = true;
+                break;
+            }
+            let prediction = predict(self.network, &batch)?;
             if scalar.is_some() {
-                pairs.push((place, ScalarSums::pairs(&batch, &prediction)));
+                // As bits: JSON has no NaN.
+                let bits = |(output, label): (f64, f64)| (output.to_bits(), label.to_bits());
+                pairs.push((
+                    batch.index,
+                    ScalarSums::pairs(&batch, &prediction).into_iter().map(bits).collect(),
+                ));
             } else {
                 let mut metrics = nothing.clone();
                 metrics.observe(&batch, &prediction);
-                own.push((place, metrics.sums()[index]));
+                own.push((batch.index, metrics.sums()[index]));
             }
             each(&batch, &prediction)?;
         }
+        if let Some(target) = scalar {
+            let mut sums = ScalarSums::new(target, transforms[index].std);
+            let all: BTreeMap<u32, Vec<(u64, u64)>> = in_order(pairs, stopped, self.world)?;
+            for (output, label) in all.into_values().flatten() {
+                sums.add(f64::from_bits(output), f64::from_bits(label));
+            }
+            return Ok(Errors { structures: sums.count(), scalar: Some(sums.errors()), ..Errors::default() });
+        }
+        let mut sums = nothing.sums()[index];
+        in_order(own, stopped, self.world)?.values().for_each(|batch| sums.add(batch));
+        Ok(sums.mean())
     }
-    if let Some(target) = scalar {
-        let mut sums = ScalarSums::new(target, transforms[index].std);
-        let all = in_order(&pairs, world)?;
-        all.into_values().flatten().for_each(|(output, label)| sums.add(output, label));
-        return Ok(Errors { structures: sums.count(), scalar: Some(sums.errors()), ..Errors::default() });
+
+    /// Sums before the first batch.
+    fn no_errors(&self, transforms: &[TargetTransform]) -> Metrics {
+        let config = self.config;
+        // Pre-training's validation looks at free atoms only, fine-tuning's at all.
+        let free_only = config.validation.free_atoms_only.unwrap_or(config.kind == RunKind::Pretrain);
+        let limits: Vec<_> = config.tasks.iter().map(|t| t.data.energy_within.map(Positive::get)).collect();
+        Metrics::new(transforms, free_only).telling_within(&limits)
     }
-    let mut sums = nothing.sums()[index];
-    in_order(&own, world)?.values().for_each(|batch| sums.add(batch));
-    Ok(sums.mean())
+
+    fn share(&self) -> Share {
+        Share { rank: self.world.rank(), ranks: self.world.ranks() }
+    }
 }
 
-/// What the batches of all ranks gave, by their place.
+/// What a rank's batches gave, with their places.
+type Part<T> = Vec<(u32, T)>;
+
+/// What the batches of all ranks gave, by their place; [`Interrupted`] if any rank has stopped before its last.
 fn in_order<T: Serialize + DeserializeOwned>(
-    own: &[(u32, T)],
+    own: Part<T>,
+    stopped: bool,
     world: &World,
 ) -> anyhow::Result<BTreeMap<u32, T>> {
     let mut batches = BTreeMap::new();
-    for part in world.gather(&serde_json::to_vec(own)?)? {
-        batches.extend(serde_json::from_slice::<Vec<(u32, T)>>(&part)?);
+    let mut is_whole = true;
+    for part in world.gather(&serde_json::to_vec(&(!stopped).then_some(own))?)? {
+        match serde_json::from_slice::<Option<Part<T>>>(&part)? {
+            Some(part) => batches.extend(part),
+            None => is_whole = false,
+        }
     }
-    Ok(batches)
+    if is_whole { Ok(batches) } else { Err(Interrupted.into()) }
 }
 
 /// What a task is judged by.

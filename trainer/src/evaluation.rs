@@ -10,7 +10,7 @@ use crate::breakdown::{Breakdown, BreakdownSums};
 use crate::checkpoint::{self, CheckpointError, Info, State, TaskRecord};
 use crate::config::{Config, ForceMode};
 use crate::distributed::World;
-use crate::evaluate::{energy_constant, errors_on};
+use crate::evaluate::Judge;
 use crate::metrics::Errors;
 use crate::network::Network;
 use crate::overlap_mask::{self, MaskError};
@@ -69,30 +69,12 @@ impl Evaluation {
         let scalar = tasks.first().and_then(|task| task.record.scalar.as_ref());
         let mut writer = PredictionWriter::create(&output, scalar)?;
         let alone = World::alone();
+        let judge = Judge { network: &network, config: &config, tasks: &tasks, world: &alone };
         let (mut judged, mut breakdown) = (BTreeMap::new(), BTreeMap::new());
         for (index, task) in tasks.iter().enumerate() {
             let record = &task.record;
             let mut sums = BreakdownSums::new(record, mask.as_ref().map(|(_, mask)| mask));
-            let mut errors = errors_on(
-                &network,
-                &config,
-                (&tasks, index),
-                (&split, u64::MAX),
-                &alone,
-                |batch, prediction| {
-                    let mut told = prediction.clone();
-                    let mut labelled = batch.clone();
-                    if !record.has_value() {
-                        told.energy.fill(f64::NAN);
-                        labelled.has_energy.fill(false);
-                    }
-                    sums.observe(&labelled, &told).map_err(|id| {
-                        let path = mask.as_ref().map_or(PathBuf::new(), |(file, _)| file.to_path_buf());
-                        MaskError::Absent { path, id }
-                    })?;
-                    Ok(writer.write(&record.name, &record.transform, batch, &told)?)
-                },
-            )?;
+                })?;
             if !record.has_value() {
                 (errors.energy_mae, errors.energy_mae_per_atom, errors.energy_within) = (None, None, None);
             }
@@ -176,7 +158,8 @@ fn settle_energies(network: &Network, config: &Config, tasks: &mut [Task]) -> an
         if record.energy_weight > 0.0 || !record.has_value() {
             continue;
         }
-        if let Some(constant) = energy_constant(network, config, (tasks, index))? {
+        let alone = World::alone();
+        if let Some(constant) = (Judge { network, config, tasks, world: &alone }).energy_constant(index)? {
             let record = &mut tasks[index].record;
             record.transform.mean += record.transform.std * constant;
             shifted.push(record.name.clone());

@@ -1,18 +1,20 @@
 //! The training step: one global batch in, better weights out.
 
+mod advance;
 mod ranks;
 mod step;
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use shards::batch::HostBatch;
 use tch::Tensor;
 use thiserror::Error;
 
 use crate::checkpoint::{Info, State, TaskRecord};
-use crate::clip::{Bound, Clip};
+use crate::clip::Clip;
 use crate::config::sections::{LossSection, OptimizerSection, Precision};
-use crate::distributed::{Asked, Together};
+use crate::distributed::Together;
 use crate::ema::Ema;
 use crate::guard::{self, Refusal};
 use crate::loss::{Loss, LossCounts, LossTerms, TaskSums, TaskWeights};
@@ -25,8 +27,9 @@ use crate::pcgrad::Surgery;
 use crate::prediction::HostPrediction;
 use crate::schedule::{Position, Schedule};
 
-use ranks::Whole;
-use step::{Clock, non_finite, step_seed};
+use advance::Begun;
+pub use ranks::Whole;
+use step::{Clock, step_seed};
 pub use step::{StepError, StepReport, StepTimes};
 
 /// How a learner learns.
@@ -59,9 +62,7 @@ pub struct Learner {
     divisors: BTreeMap<String, f64>,
     tasks: usize,
     together: Together,
-    asked: Asked,
-    /// The last global batch.
-    whole: Whole,
+    begun: Begun,
 }
 
 impl Learner {
@@ -102,85 +103,17 @@ impl Learner {
             position,
             tasks: tasks.len(),
             together: Together::alone(),
-            asked: Asked::default(),
-            whole: Whole::default(),
+            begun: Begun::default(),
         };
         native::keep_memory();
         Ok(learner)
-    }
-
-    /// Learns from one global batch, given as this rank's micro-batches of it, which may be none. The weights do not move on
-    /// an error.
-    pub fn step(&mut self, micro_batches: &[HostBatch]) -> Result<StepReport, StepError> {
-        self.step_unless(micro_batches, || false)
-    }
-
-    /// As [`Self::step`]; `interrupted` is asked before each micro-batch and ends the step if it says so.
-    pub fn step_unless(
-        &mut self,
-        micro_batches: &[HostBatch],
-        interrupted: impl Fn() -> bool,
-    ) -> Result<StepReport, StepError> {
-        let at = self.position;
-        let lrs = self.schedule.lrs(at);
-        let Whole { counts, structures } = self.count(micro_batches)?;
-        let (mut times, mut clock) = (StepTimes::default(), Clock::start());
-        self.begin();
-        clock.lap(&mut times.optimizer);
-        let (mut loss, mut tasks, mut to_blame) = (0.0, TaskSums::zeros(self.tasks), None);
-        for (number, host) in micro_batches.iter().enumerate() {
-            if interrupted() {
-                return Err(StepError::Interrupted);
-            }
-            if number + 1 == micro_batches.len() {
-                self.together.before_last_backward();
-            }
-            let (part, sums) = self.learn(host.index as usize, host, counts, (&mut times, &mut clock))?;
-            if !part.is_finite() {
-                to_blame = to_blame.or(Some((number, part)));
-            }
-            loss += part;
-            tasks.add(&sums);
-        }
-        let scale = self.loss_scale.map_or(1.0, LossScale::get);
-        self.exchange_gradients()?;
-        clock.lap(&mut times.exchange);
-        let mut gradient_norm = self.gather_gradient() / scale;
-        clock.lap(&mut times.optimizer);
-        let asked = self.together.sum_step(&mut loss, &mut gradient_norm, &mut tasks, self.asked)?;
-        clock.lap(&mut times.exchange);
-        if let Some((number, part)) = to_blame {
-            return Err(non_finite(at.step, ("loss", part), micro_batches, Some(number)));
-        }
-        if !loss.is_finite() {
-            return Err(StepError::NonFiniteElsewhere { step: at.step, what: "loss" });
-        }
-        let skipped = !gradient_norm.is_finite() && self.loss_scale.is_some_and(LossScale::can_shrink);
-        if skipped {
-            self.optimizer.skip();
-        } else if gradient_norm.is_finite() {
-            let bound = self.clip.bound(gradient_norm);
-            let bound = Bound { scale: bound.scale / scale, ..bound };
-            self.optimizer.step(&mut self.parameters, &lrs, bound, self.ema.as_ref())?;
-        } else {
-            let part = self.find_non_finite(micro_batches, counts)?;
-            if part.is_none() && self.together.world().ranks() > 1 {
-                return Err(StepError::NonFiniteElsewhere { step: at.step, what: "gradient" });
-            }
-            return Err(non_finite(at.step, ("gradient's norm", gradient_norm), micro_batches, part));
-        }
-        self.loss_scale = self.loss_scale.map(|scale| scale.after(!skipped));
-        clock.lap(&mut times.optimizer);
-
-        self.position = Position { step: at.step + 1, samples: at.samples + structures };
-        Ok(StepReport { at, loss, tasks, gradient_norm, lrs, structures, skipped, times, asked })
     }
 
     /// Passes over the global batch that could not be learnt from.
     pub fn pass_over(&mut self) {
         self.optimizer.skip();
         let Position { step, samples } = self.position;
-        self.position = Position { step: step + 1, samples: samples + self.whole.structures };
+        self.position = Position { step: step + 1, samples: samples + self.begun.whole.structures };
     }
 
     /// Counts structures that were left out for their size as consumed: they belong to the epoch.
@@ -197,8 +130,9 @@ impl Learner {
         counts: LossCounts,
     ) -> Result<(f64, f64), StepError> {
         self.position = at;
-        self.begin();
-        let (loss, _) = self.learn(number, host, counts, (&mut StepTimes::default(), &mut Clock::start()))?;
+        self.clear();
+        let (loss, _) =
+            self.learn(number, host, counts, (&mut StepTimes::default(), &mut Clock::at(Instant::now())))?;
         Ok((loss, self.gather_gradient() / self.loss_scale.map_or(1.0, LossScale::get)))
     }
 
@@ -207,7 +141,7 @@ impl Learner {
         self.parameters.named(self.parameters.gradients())
     }
 
-    fn begin(&mut self) {
+    fn clear(&mut self) {
         self.parameters.zero_gradients();
         if let Some(surgery) = &mut self.surgery {
             surgery.clear();

@@ -5,6 +5,7 @@
 //! gives the gradient of one big batch.
 
 use shards::batch::HostBatch;
+use shards::stream::Tally;
 use tch::{Kind, Tensor};
 
 use crate::batch::Batch;
@@ -206,6 +207,18 @@ impl Loss {
             }
         };
         LossCounts { energies: labelled(&batch.has_energy), forces }
+    }
+
+    /// What a whole global batch counts, as planned. Needs
+    /// [`StreamConfig::count_free_atoms`](shards::stream::StreamConfig::count_free_atoms) where atoms are averaged alike and
+    /// fixed ones left out.
+    pub fn planned_counts(&self, totals: &Tally) -> LossCounts {
+        let forces = match (self.rule.reduction, self.rule.free_atoms_only) {
+            (Reduction::Structure, _) => totals.forces,
+            (Reduction::Atom, false) => totals.force_atoms,
+            (Reduction::Atom, true) => totals.free_force_atoms,
+        };
+        LossCounts { energies: totals.energies as f64, forces: forces as f64 }
     }
 
     /// The loss of one micro-batch of a step whose counts are `counts`; `task` holds the task of each structure.

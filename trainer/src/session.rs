@@ -14,8 +14,8 @@ use crate::config::sections::StopSection;
 use crate::config::{Config, ScheduleConfig};
 use crate::data::{GlobalBatch, TrainingData};
 use crate::distributed::{Asked, World};
-use crate::evaluate::{Interrupted, Judgement, validate};
-use crate::learner::{Learner, StepError, StepReport};
+use crate::evaluate::{Interrupted, Judge, Judgement, validate};
+use crate::learner::{Learner, StepError, StepReport, Whole};
 use crate::plan::RunPlan;
 use crate::progress::{Meter, Progress, StepRecord, TaskLoss};
 use crate::run_dir::RunDir;
@@ -32,6 +32,8 @@ enum Learnt {
     Step(Box<StepReport>),
     /// It was passed over.
     Nothing,
+    /// The run is to stop, and the batch comes again when it goes on.
+    GivenUp,
 }
 
 /// A running run.
@@ -110,16 +112,17 @@ impl<'a> Session<'a> {
                 self.validate_and_save_at_end()?;
                 break;
             };
-            let Some(learnt) = self.learn(&batch)? else {
+            let learnt = self.learn(&batch)?;
+            if matches!(learnt, Learnt::GivenUp) {
                 ending = Some(Ending::Signal);
                 self.save()?;
                 break;
-            };
+            }
             self.memory.cursor = batch.cursor.clone();
             self.leave_out(&batch)?;
             self.tell(&learnt, &batch)?;
             ending = self.reason_to_stop();
-            let due = ending.is_some() || self.is_checkpoint_due(&batch) || self.signals.take_save();
+            let due = ending.is_some() || self.is_checkpoint_due(&batch) || self.asked.save;
             if self.is_validation_due(&batch, ending) {
                 self.validate_and_save(due)?;
                 ending = ending.or_else(|| self.reason_to_stop());
@@ -136,33 +139,39 @@ impl<'a> Session<'a> {
         Ok(outcome)
     }
 
-    /// Learns from a global batch; `None` if the run is to stop before that was done.
-    fn learn(&mut self, batch: &GlobalBatch) -> anyhow::Result<Option<Learnt>> {
-        // Several ranks end a step together: what was asked of one of them waits until then.
-        let (signals, is_alone) = (self.signals, self.world.ranks() == 1);
-        self.learner.ask(self.asking());
-        loop {
-            match self.learner.step_unless(&batch.parts, || is_alone && signals.are_pending()) {
-                Ok(report) => {
-                    self.asked = report.asked;
-                    return Ok(Some(Learnt::Step(Box::new(report))));
-                }
-                Err(StepError::Interrupted) if signals.is_stop_asked() => return Ok(None),
-                Err(StepError::Interrupted) => {
-                    // Saved as it was before the step, which then begins again: the bits are the same.
-                    if signals.take_save() {
-                        self.save()?;
-                    }
-                }
-                Err(error @ StepError::NonFinite { .. }) => {
-                    return self.pass_over(error, batch).map(|()| Some(Learnt::Nothing));
-                }
-                Err(error @ StepError::NonFiniteElsewhere { .. }) => {
-                    return self.pass_over_with_others(&error).map(|()| Some(Learnt::Nothing));
-                }
-                Err(error) => return Err(error.into()),
+    /// Learns from a global batch together with the other ranks.
+    fn learn(&mut self, batch: &GlobalBatch) -> anyhow::Result<Learnt> {
+        self.learner.begin(Whole::planned(self.learner.loss(), &batch.totals));
+        let mut give_up = false;
+        for (place, host) in batch.parts.iter().enumerate() {
+            give_up = self.heed_signals()?;
+            if give_up {
+                break;
             }
+            self.learner.add(host, place + 1 == batch.parts.len())?;
         }
+        let finished = self.learner.finish(&batch.parts, Asked { give_up, ..self.asking() });
+        self.asked = self.learner.last_asked();
+        match finished {
+            Ok(report) => Ok(Learnt::Step(Box::new(report))),
+            Err(StepError::GivenUp) => Ok(Learnt::GivenUp),
+            Err(error @ StepError::NonFinite { .. }) => {
+                self.pass_over(error, batch).map(|()| Learnt::Nothing)
+            }
+            Err(error @ StepError::NonFiniteElsewhere { .. }) => {
+                self.pass_over_with_others(&error).map(|()| Learnt::Nothing)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Answers signals in the middle of a step or validation; true if it is to be given up.
+    fn heed_signals(&mut self) -> anyhow::Result<bool> {
+        if self.world.is_first() && self.signals.take_save() {
+            // Saved as it was before the step, which goes on.
+            self.save()?;
+        }
+        Ok(is_stop_near(self.signals, &self.world))
     }
 
     fn tell(&mut self, learnt: &Learnt, batch: &GlobalBatch) -> anyhow::Result<()> {
@@ -241,16 +250,12 @@ impl<'a> Session<'a> {
             match self.validate() {
                 Ok(improved) => {
                     self.memory.validation_due = false;
-                    return if improved || due || self.reason_to_stop().is_some() {
-                        self.save()
-                    } else {
-                        Ok(())
-                    };
+                    let due = due || self.asked.save || self.reason_to_stop().is_some();
+                    return if improved || due { self.save() } else { Ok(()) };
                 }
                 Err(error) if error.is::<Interrupted>() => {
-                    self.signals.take_save();
                     self.save()?;
-                    if self.signals.is_stop_asked() {
+                    if self.asked.stop {
                         return Ok(());
                     }
                 }
@@ -262,8 +267,10 @@ impl<'a> Session<'a> {
     /// Judges the averaged weights on the validation splits; true if they are the best so far.
     fn validate(&mut self) -> anyhow::Result<bool> {
         let (config, tasks, signals, world) = (self.config, self.tasks, self.signals, self.world.clone());
-        let interrupted = || world.ranks() == 1 && signals.are_pending();
-        let judged = self.learner.evaluating(|network| validate(network, config, tasks, &world, interrupted));
+        let interrupted = || is_stop_near(signals, &world) || signals.is_save_asked();
+        let judged = self
+            .learner
+            .evaluating(|network| validate(Judge { network, config, tasks, world: &world }, interrupted));
         // A rank with an error says so and ends; it must not answer what the others still ask in the validation.
         let judged = match judged {
             Err(error) if !error.is::<Interrupted>() => return Err(error),
@@ -309,7 +316,8 @@ impl<'a> Session<'a> {
             ScheduleConfig::Finetune(_, stop) => stop.minutes.is_some_and(|m| self.minutes() >= m.get()),
             ScheduleConfig::Pretrain(_) => false,
         };
-        Asked { stop: self.signals.is_stop_asked(), late }
+        let stop = is_stop_near(self.signals, &self.world);
+        Asked { stop, late, save: self.signals.take_save(), give_up: false }
     }
 
     fn reason_to_stop(&self) -> Option<Ending> {
@@ -402,4 +410,13 @@ impl<'a> Session<'a> {
             run: self.run_dir.path().display().to_string(),
         }
     }
+}
+
+/// Whether this rank was asked to stop, of which it tells the others, or another tells of it.
+fn is_stop_near(signals: &Signals, world: &World) -> bool {
+    if signals.is_stop_asked() {
+        world.tell_stop();
+        return true;
+    }
+    world.is_stop_told()
 }

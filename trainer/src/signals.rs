@@ -18,24 +18,37 @@ pub struct Signals {
 }
 
 impl Signals {
+    /// Takes SIGUSR1 as a request to save from now on, which would otherwise end a process that still prepares.
+    ///
+    /// # Errors
+    /// When the system does not let us listen.
+    pub fn listen_for_saves() -> io::Result<&'static Self> {
+        static SIGNALS: OnceLock<Signals> = OnceLock::new();
+        if let Some(listening) = SIGNALS.get() {
+            return Ok(listening);
+        }
+        let signals = Self::default();
+        flag::register(SIGUSR1, Arc::clone(&signals.save))?;
+        Ok(SIGNALS.get_or_init(|| signals))
+    }
+
     /// Listens from now on, for the whole life of the process: Ctrl-C, SIGTERM and SIGHUP ask to stop and a second one ends
     /// the program at once; SIGUSR1 asks to save and go on.
     ///
     /// # Errors
     /// When the system does not let us listen.
     pub fn listen() -> io::Result<&'static Self> {
-        static SIGNALS: OnceLock<Signals> = OnceLock::new();
-        if let Some(listening) = SIGNALS.get() {
-            return Ok(listening);
+        static LISTENING: AtomicBool = AtomicBool::new(false);
+        let signals = Self::listen_for_saves()?;
+        if LISTENING.swap(true, Ordering::Relaxed) {
+            return Ok(signals);
         }
-        let signals = Self::default();
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             // In this order: the first signal finds the flag not yet set.
             flag::register_conditional_shutdown(signal, ENDED, Arc::clone(&signals.stop))?;
             flag::register(signal, Arc::clone(&signals.stop))?;
         }
-        flag::register(SIGUSR1, Arc::clone(&signals.save))?;
-        Ok(SIGNALS.get_or_init(|| signals))
+        Ok(signals)
     }
 
     /// Whether the run is to stop.
@@ -43,9 +56,9 @@ impl Signals {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Whether something was asked that should not wait for the end of a long step.
-    pub fn are_pending(&self) -> bool {
-        self.is_stop_asked() || self.save.load(Ordering::Relaxed)
+    /// Whether a checkpoint was asked for and not yet taken on.
+    pub fn is_save_asked(&self) -> bool {
+        self.save.load(Ordering::Relaxed)
     }
 
     /// Whether a checkpoint was asked for since the last time.

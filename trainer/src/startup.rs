@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 use shards::ShardError;
+use shards::stream::Share;
 
 use crate::config::Config;
 use crate::data::sequential;
@@ -122,7 +123,7 @@ impl Summary {
             };
             writeln!(
                 out,
-                "{:width$}  {:>10}  {:>10}  {:>7.2}  {:>11.4}  {:>6.1}  {:>6.1}  {:>9}  {:>10.4}  {:>10.4}  {:>10.4}  {:>12}",
+                "{:width$}  {:>10}  {:>10}  {:>7.2}  {:>11.4}  {:>6.1}  {:>6.1}  {:>9}  {:>10}  {:>10.4}  {:>10.4}  {:>12}",
                 d.dataset,
                 d.structures,
                 d.validation,
@@ -131,7 +132,7 @@ impl Summary {
                 d.energy_weight,
                 d.force_weight,
                 reference,
-                d.mean,
+                signed(d.mean),
                 d.std,
                 d.force_rms,
                 format!("{} Å, {}", d.cutoff, d.neighbors)
@@ -150,6 +151,12 @@ impl Summary {
     }
 }
 
+/// Four decimals; what rounds to zero has no sign.
+fn signed(value: f64) -> String {
+    let text = format!("{value:.4}");
+    if text == "-0.0000" { "0.0000".to_owned() } else { text }
+}
+
 /// What is odd about the data, though it can be trained on: datasets in which no atom takes part in quadruplets.
 ///
 /// Quadruplets have a surface or adsorbate atom (tag 1 or 2) at one end of their middle edge, as the reference has it;
@@ -161,11 +168,9 @@ pub fn warnings(config: &Config, tasks: &[Task]) -> Result<Vec<String>, ShardErr
     }
     let mut warnings = Vec::new();
     for (index, task) in tasks.iter().enumerate() {
-        let Some(batch) =
-            sequential(config, task, index, (&task.record.split, u64::MAX))?.next().transpose()?
-        else {
-            continue;
-        };
+        let whole = (task.record.split.as_str(), u64::MAX);
+        let mut batches = sequential(config, task, index, whole, Share::WHOLE)?;
+        let Some(batch) = batches.next().transpose()? else { continue };
         if !batch.tags.is_empty() && batch.tags.iter().all(|tag| *tag == 0) {
             warnings.push(format!(
                 "warning: dataset `{}`: the tags of its first {} structures are all 0, so none of their atoms takes part in \
@@ -176,4 +181,15 @@ pub fn warnings(config: &Config, tasks: &[Task]) -> Result<Vec<String>, ShardErr
         }
     }
     Ok(warnings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zero_has_no_sign() {
+        assert_eq!([-1e-5, 0.0, -0.0].map(signed), ["0.0000"; 3]);
+        assert_eq!([-6e-5, 6e-5, -12.34567].map(signed), ["-0.0001", "0.0001", "-12.3457"]);
+    }
 }

@@ -198,10 +198,13 @@ impl AblateArgs {
         let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
         let report: Value = serde_json::from_str(&text).with_context(|| file.display().to_string())?;
         let errors = report["tasks"].as_object().and_then(|tasks| tasks.values().next());
+        // Those of a property stand apart from those of energies and forces.
+        let errors = errors.and_then(|errors| errors.get("scalar").or(Some(errors)));
         if let Some(error) = errors.and_then(|errors| errors.get(&task.metric)?.as_f64()) {
             return Ok(Score(error));
         }
-        let known = errors.and_then(Value::as_object).into_iter().flat_map(|e| e.keys().cloned());
+        let known = errors.and_then(Value::as_object).into_iter().flatten();
+        let known = known.filter(|(_, value)| value.is_number()).map(|(name, _)| name.as_str());
         let known = known.collect::<Vec<_>>().join(", ");
         bail!("{}: no `{}` of {name}; there are: {known}", file.display(), task.metric)
     }

@@ -111,6 +111,7 @@ fn launch(
     out: &mut dyn Write,
 ) -> anyhow::Result<u8> {
     let prepare = |place: Option<&Place>| {
+        Signals::listen_for_saves().context("listening for signals")?;
         let config = read_config(kind, file, start, common)?;
         let device = setup::device(&config, place)?;
         let timeout = Duration::from_secs(config.run.distributed_timeout.get());

@@ -45,7 +45,7 @@ pub struct JudgingTask {
     pub config: PathBuf,
     /// What it is called in the table.
     pub label: String,
-    /// The error that is compared, by its name in evaluations; lower is better.
+    /// The error that is compared, by its name in evaluations (of a property one of its own, `mae`); lower is better.
     pub metric: String,
     /// The split that is evaluated.
     #[serde(default = "test")]

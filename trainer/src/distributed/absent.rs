@@ -44,6 +44,14 @@ impl Link {
         match self.group {}
     }
 
+    pub(super) fn tell_stop(&self) {
+        match self.group {}
+    }
+
+    pub(super) fn is_stop_told(&self) -> bool {
+        match self.group {}
+    }
+
     pub(super) fn say_goodbye(&self) -> Result<(), DistributedError> {
         match self.group {}
     }

@@ -15,7 +15,9 @@ use crate::native;
 
 /// Where a failing rank says why, as `rank newline message`.
 const FAILURE: &str = "failure";
-/// Time between looks at it.
+/// Where a rank that is to stop says so.
+const STOP: &str = "stop";
+/// Time between looks at both.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a rank whose connections broke waits for another to say why.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -148,6 +150,17 @@ impl Link {
         self.watch.end();
     }
 
+    /// Says that this rank is to stop, before all agree on it.
+    pub(super) fn tell_stop(&self) {
+        // Where the store is gone the others notice by that; where it is slow, at the end of the step.
+        drop(self.store.set(STOP, b"1"));
+    }
+
+    /// Whether a rank has said so, as of half a second ago.
+    pub(super) fn is_stop_told(&self) -> bool {
+        self.watch.0.is_stop_told.load(Ordering::Relaxed)
+    }
+
     /// Waits until all ranks are done; from here on nobody is missed.
     pub(super) fn say_goodbye(&self) -> Result<(), DistributedError> {
         self.sum(&mut [0.0])?;
@@ -183,13 +196,14 @@ fn prefix(attempt: &str) -> String {
 }
 
 /// A thread that ends this process where another rank has failed and this one cannot notice, because it waits for a GPU or
-/// for data.
+/// for data; it also hears when another is to stop.
 #[derive(Debug)]
 struct Watch(Arc<Watched>);
 
 #[derive(Debug, Default)]
 struct Watched {
     ended: AtomicBool,
+    is_stop_told: AtomicBool,
     /// What a failing rank said.
     failure: Mutex<Option<Vec<u8>>>,
 }
@@ -205,7 +219,12 @@ impl Watch {
                 match &noticed {
                     // The others may be gone already, and the store with them.
                     _ if watched.ended.load(Ordering::Relaxed) => {}
-                    None => noticed = watched.look(&store).map(|why| (Instant::now(), why)),
+                    None => {
+                        noticed = watched.look(&store).map(|why| (Instant::now(), why));
+                        if matches!(store.peek(STOP), Ok(Some(_))) {
+                            watched.is_stop_told.store(true, Ordering::Relaxed);
+                        }
+                    }
                     Some((since, why)) if since.elapsed() > GRACE => {
                         // Nobody is left to tell a closed standard error.
                         drop(writeln!(std::io::stderr(), "error: rank {rank} stops because {why}"));

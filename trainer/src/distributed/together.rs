@@ -10,11 +10,16 @@ use crate::parameters::Parameters;
 
 /// What a rank asks of all at the end of a step, and what any of them has asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a question of its own")]
 pub struct Asked {
     /// To stop, because it was signalled.
     pub stop: bool,
     /// To stop, because the time is over.
     pub late: bool,
+    /// To save, because it was signalled.
+    pub save: bool,
+    /// To leave the weights as they were, because it has not done its part of the step.
+    pub give_up: bool,
 }
 
 impl Asked {
@@ -25,12 +30,13 @@ impl Asked {
         Ok(Self::from_values(values))
     }
 
-    fn values(self) -> [f64; 2] {
-        [self.stop, self.late].map(|yes| f64::from(u8::from(yes)))
+    fn values(self) -> [f64; 4] {
+        [self.stop, self.late, self.save, self.give_up].map(|yes| f64::from(u8::from(yes)))
     }
 
-    fn from_values([stop, late]: [f64; 2]) -> Self {
-        Self { stop: stop > 0.0, late: late > 0.0 }
+    fn from_values(values: [f64; 4]) -> Self {
+        let [stop, late, save, give_up] = values.map(|count| count > 0.0);
+        Self { stop, late, save, give_up }
     }
 }
 
@@ -81,13 +87,14 @@ impl Together {
             return Ok(asked);
         }
         let parts = sums.parts_mut();
-        let mut values = asked.values().to_vec();
-        values.extend([*loss, if self.world.is_first() { *norm } else { 0.0 }]);
+        let mut values = vec![*loss, if self.world.is_first() { *norm } else { 0.0 }];
         values.extend(parts.iter().flat_map(|part| part.iter()));
+        values.extend(asked.values());
         self.world.sum(&mut values)?;
-        (*loss, *norm) = (values[2], values[3]);
-        let summed = parts.into_iter().flat_map(|part| part.iter_mut());
-        summed.zip(&values[4..]).for_each(|(part, sum)| *part = *sum);
-        Ok(Asked::from_values([values[0], values[1]]))
+        (*loss, *norm) = (values[0], values[1]);
+        let mut sums = values.into_iter().skip(2);
+        let parts = parts.into_iter().flat_map(|part| part.iter_mut());
+        parts.zip(&mut sums).for_each(|(part, sum)| *part = sum);
+        Ok(Asked::from_values(std::array::from_fn(|_| sums.next().unwrap_or_default())))
     }
 }

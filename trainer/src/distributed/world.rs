@@ -123,6 +123,16 @@ impl World {
         })
     }
 
+    /// Lets the others know that this rank was asked to stop. They agree on it later; until then it saves them work in vain.
+    pub fn tell_stop(&self) {
+        self.link.iter().for_each(Link::tell_stop);
+    }
+
+    /// Whether another rank was asked to stop, as far as is known by now.
+    pub fn is_stop_told(&self) -> bool {
+        self.link.as_ref().is_some_and(Link::is_stop_told)
+    }
+
     /// Tells the others why this rank stops, so that none of them waits in vain.
     pub fn fail(&self, error: &anyhow::Error) {
         let Some(link) = &self.link else { return };

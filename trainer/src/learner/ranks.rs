@@ -3,21 +3,46 @@
 use std::rc::Rc;
 
 use shards::batch::HostBatch;
+use shards::stream::Totals;
 use tch::Tensor;
 
 use super::Learner;
-use super::step::structures;
 use crate::distributed::{Asked, DistributedError, Together, World};
 use crate::ema::Ema;
-use crate::loss::LossCounts;
+use crate::loss::{Loss, LossCounts};
 
 /// A global batch as all ranks know it.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Whole {
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Whole {
     /// What its losses are divided by.
-    pub(super) counts: LossCounts,
+    pub counts: LossCounts,
     /// Its structures.
-    pub(super) structures: u64,
+    pub structures: u64,
+}
+
+impl Whole {
+    /// Of micro-batches that are all here.
+    pub fn counted(loss: &Loss, micro_batches: &[HostBatch]) -> Self {
+        let mut counts = LossCounts::default();
+        micro_batches.iter().for_each(|batch| counts.add(loss.counts(batch)));
+        Self { counts, structures: micro_batches.iter().map(|b| b.structures() as u64).sum() }
+    }
+
+    /// As the plan has it, which all ranks know without asking each other.
+    pub fn planned(loss: &Loss, totals: &Totals) -> Self {
+        Self { counts: loss.planned_counts(&totals.all), structures: totals.all.structures }
+    }
+
+    /// Of `ranks` ranks that have such micro-batches each.
+    #[must_use]
+    pub fn of_each(self, ranks: u32) -> Self {
+        let LossCounts { energies, forces } = self.counts;
+        let times = f64::from(ranks);
+        Self {
+            counts: LossCounts { energies: energies * times, forces: forces * times },
+            structures: self.structures * u64::from(ranks),
+        }
+    }
 }
 
 impl Learner {
@@ -36,25 +61,19 @@ impl Learner {
         Ok(())
     }
 
-    /// What this rank asks of all in the next step.
-    pub fn ask(&mut self, asked: Asked) {
-        self.asked = asked;
+    /// How losses are made.
+    pub fn loss(&self) -> &Loss {
+        &self.loss
     }
 
     /// What the losses of the last step were divided by, over all ranks.
     pub fn last_counts(&self) -> LossCounts {
-        self.whole.counts
+        self.begun.whole.counts
     }
 
-    /// Sets what the losses of a step are divided by, and its structures, over all ranks.
-    pub(super) fn count(&mut self, micro_batches: &[HostBatch]) -> Result<Whole, DistributedError> {
-        let mut own = LossCounts::default();
-        micro_batches.iter().for_each(|batch| own.add(self.loss.counts(batch)));
-        let mut values = [own.energies, own.forces, structures(micro_batches) as f64];
-        self.together.world().sum(&mut values)?;
-        let [energies, forces, structures] = values;
-        self.whole = Whole { counts: LossCounts { energies, forces }, structures: structures as u64 };
-        Ok(self.whole)
+    /// What any rank asked at the end of the last step.
+    pub fn last_asked(&self) -> Asked {
+        self.begun.asked
     }
 
     /// Makes the gradients, or those of each task, the sums over ranks.

@@ -5,7 +5,7 @@ use std::time::Instant;
 use shards::batch::HostBatch;
 use thiserror::Error;
 
-use crate::distributed::{Asked, DistributedError};
+use crate::distributed::DistributedError;
 use crate::loss::TaskSums;
 use crate::schedule::Position;
 
@@ -48,9 +48,9 @@ pub enum StepError {
         /// libtorch's words.
         told: String,
     },
-    /// Someone asked to stop before the step was done. The weights have not moved.
-    #[error("interrupted")]
-    Interrupted,
+    /// A rank was asked to stop before it had done its part. The weights have not moved, on any rank.
+    #[error("given up")]
+    GivenUp,
     /// libtorch refused.
     #[error("libtorch")]
     Torch(#[from] tch::TchError),
@@ -78,8 +78,6 @@ pub struct StepReport {
     pub skipped: bool,
     /// What took how long.
     pub times: StepTimes,
-    /// What any rank asks.
-    pub asked: Asked,
 }
 
 /// Parts of a step, s; on a GPU the time to ask for the work, not to do it.
@@ -98,11 +96,12 @@ pub struct StepTimes {
 }
 
 /// Adds the time between laps to parts of a step.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Clock(Instant);
 
 impl Clock {
-    pub(super) fn start() -> Self {
-        Self(Instant::now())
+    pub(super) fn at(start: Instant) -> Self {
+        Self(start)
     }
 
     pub(super) fn lap(&mut self, part: &mut f64) {
@@ -122,11 +121,6 @@ pub(super) fn non_finite(
     let to_blame = part.map_or(batches, |part| &batches[part..=part]);
     let ids = to_blame.iter().flat_map(|b| b.ids.clone()).collect();
     StepError::NonFinite { step, what, value, part, ids }
-}
-
-/// Structures of micro-batches.
-pub(super) fn structures(batches: &[HostBatch]) -> u64 {
-    batches.iter().map(|b| b.structures() as u64).sum()
 }
 
 /// SplitMix64 of seed, step and micro-batch: neighbours get unrelated seeds.

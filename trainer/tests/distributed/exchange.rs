@@ -12,7 +12,7 @@ use trainer::parameters::Parameters;
 const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// What `work` returns on each of `ranks` ranks.
-fn on_ranks<T: Send>(ranks: u32, work: impl Fn(World) -> T + Sync) -> Vec<T> {
+pub(crate) fn on_ranks<T: Send>(ranks: u32, work: impl Fn(World) -> T + Sync) -> Vec<T> {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let place = |rank| Place {
         rank,

@@ -5,6 +5,7 @@ use std::process::{Child, Command};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::molecules;
 use crate::programs::{Ended, Run, Workshop, distance, free_port, wait_for};
 
 /// Starts two ranks by hand; `variables` gives those of each.
@@ -111,4 +112,53 @@ fn distributed_a_signal_to_one_rank_stops_all_at_one_step() {
     let finished = run.records("finished").last().cloned().unwrap();
     assert_eq!(finished["ending"], "signal");
     assert!(run.checkpoint(finished["step"].as_u64().unwrap()).exists());
+}
+
+/// A step of some hundred micro-batches is given up by all ranks when one of them is signalled, and comes again.
+#[test]
+fn distributed_a_signal_in_the_middle_of_a_long_step_stops_all_and_nothing_is_lost() {
+    let workshop = Workshop::new();
+    let structures: Vec<_> = (200..600).map(molecules::molecule).collect();
+    molecules::write(&workshop.path("many"), &molecules::layout(), &[structures], 1);
+    let long = [
+        "dataset.large.path=many",
+        "sampling.accumulate=400",
+        "schedule.max_steps=2",
+        "validation.every_steps=100",
+        "checkpoint.every_steps=1",
+    ];
+    let settings: Vec<&str> = long.iter().flat_map(|setting| ["--set", setting]).collect();
+    let arguments = [&["pretrain", "config.toml", "--quiet"], &settings[..]].concat();
+    let mut ranks = two_ranks(&workshop, &arguments, torchrun(free_port()));
+    let run = Run(workshop.path("run"));
+    wait_for(&run.checkpoint(0), &mut ranks[0]);
+    // The other rank hears of it through the store.
+    kill(Pid::from_raw(ranks[1].id() as i32), Signal::SIGTERM).unwrap();
+    for rank in ranks {
+        let ended = Ended::of(rank);
+        assert_eq!(ended.code(), Some(1), "{}", ended.errors());
+        assert!(ended.errors().is_empty(), "{}", ended.errors());
+    }
+    let finished = &run.records("finished")[0];
+    assert_eq!((&finished["ending"], &finished["step"]), (&"signal".into(), &0.into()), "the step was made");
+    assert!(run.records("train").is_empty() && !run.checkpoint(1).exists());
+    workshop.run(&["pretrain", "--resume", "run", "--quiet", "--ranks", "3"]);
+    let whole = workshop.pretrain("whole", &settings);
+    let (apart, name) = distance(&whole.tensors(2), &run.tensors(2));
+    assert!(apart < 1e-12, "{name} is {apart:e} apart");
+    // Saved in the middle of a step, a run goes on with it.
+    let arguments = [&arguments[..], &["--set", "run.dir=saved"]].concat();
+    let mut ranks = two_ranks(&workshop, &arguments, torchrun(free_port()));
+    let saved = Run(workshop.path("saved"));
+    wait_for(&saved.checkpoint(0), &mut ranks[0]);
+    kill(Pid::from_raw(ranks[0].id() as i32), Signal::SIGUSR1).unwrap();
+    for rank in ranks {
+        let ended = Ended::of(rank);
+        assert_eq!(ended.code(), Some(0), "{}", ended.errors());
+    }
+    let log = std::fs::read_to_string(saved.0.join("train.log")).unwrap();
+    let first = log.lines().filter(|line| line.ends_with("step-00000000"));
+    assert_eq!(first.count(), 2, "not saved in the middle of the first step: {log}");
+    let (apart, name) = distance(&whole.tensors(2), &saved.tensors(2));
+    assert!(apart < 1e-12, "{name} is {apart:e} apart");
 }

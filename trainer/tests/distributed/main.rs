@@ -7,6 +7,7 @@
 #[path = "../../../shards/tests/molecules/mod.rs"]
 mod molecules;
 
+mod agreement;
 mod exchange;
 mod failures;
 mod launchers;

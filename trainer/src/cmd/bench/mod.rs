@@ -1,6 +1,7 @@
-//! `jmp-train bench`: speed of the loader alone, or of the training step alone.
+//! `jmp-train bench`: speed of the loader alone, of the training step alone, or of the optimiser alone.
 
 mod loader;
+mod optimizer;
 mod step;
 
 use std::io::Write;
@@ -26,6 +27,8 @@ enum Subject {
     Loader,
     /// Forward, backward and optimiser on batches that are there already.
     Step,
+    /// Clipping, AdamW and the average, for the parameters of a configuration of kind "step".
+    Optimizer,
 }
 
 /// Arguments of `bench`.
@@ -70,6 +73,12 @@ impl BenchArgs {
     /// Runs the command.
     pub(super) fn run(&self, out: &mut dyn Write) -> anyhow::Result<u8> {
         let source = Source::read(&self.config, &self.common.overrides())?;
+        if self.subject == Subject::Optimizer {
+            let (config, _) = step::prepare(&source, None)?;
+            let report = optimizer::run(&config, (self.warm_up, self.count))?;
+            let text = report.text();
+            return self.tell(&report, |out| write!(out, "{text}"), out);
+        }
         if self.subject == Subject::Step && StepConfig::is_meant(&source) {
             return self.ranks.run(
                 |place| step::prepare(&source, place),
@@ -90,24 +99,23 @@ impl BenchArgs {
         if self.subject == Subject::Loader {
             let extent = loader::Extent { warm_up: self.warm_up, count: self.count, flat: self.flat };
             let report = loader::run(&config, &tasks, extent)?;
-            if self.common.json {
-                writeln!(out, "{}", serde_json::to_string(&report)?)?;
-            } else {
-                report.write(out)?;
-            }
-            return Ok(DONE);
+            return self.tell(&report, |out| report.write(out), out);
         }
         let report = self.step(&config, &tasks)?;
+        self.tell(&report, |out| report.write(out), out)
+    }
+
+    /// One JSON object, or what `text` writes.
+    fn tell(
+        &self,
+        report: &impl Serialize,
+        text: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+        out: &mut dyn Write,
+    ) -> anyhow::Result<u8> {
         if self.common.json {
-            writeln!(out, "{}", serde_json::to_string(&report)?)?;
+            writeln!(out, "{}", serde_json::to_string(report)?)?;
         } else {
-            let Report { batches, samples, samples_per_second, step_ms_median, step_ms_min, .. } = &report;
-            writeln!(
-                out,
-                "{}: {batches} batches, {samples} structures, {samples_per_second:.1} samples/s, \
-                 {step_ms_median:.1} ms a batch (median; least {step_ms_min:.1})",
-                report.subject
-            )?;
+            text(out)?;
         }
         Ok(DONE)
     }
@@ -130,6 +138,18 @@ impl BenchArgs {
             }
         }
         Ok(seen.report("step"))
+    }
+}
+
+impl Report {
+    /// For people.
+    fn write(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        let Self { subject, batches, samples, samples_per_second, step_ms_median, step_ms_min, .. } = self;
+        writeln!(
+            out,
+            "{subject}: {batches} batches, {samples} structures, {samples_per_second:.1} samples/s, \
+             {step_ms_median:.1} ms a batch (median; least {step_ms_min:.1})"
+        )
     }
 }
 
@@ -157,11 +177,16 @@ impl Measured {
             samples: self.samples,
             atoms: self.atoms,
             samples_per_second: 1e3 * self.samples as f64 / total.max(1e-9),
-            step_ms_median: self.milliseconds.get(self.milliseconds.len() / 2).copied().unwrap_or(0.0),
             step_ms_min: self.milliseconds.first().copied().unwrap_or(0.0),
+            step_ms_median: median(self.milliseconds),
             peak_rss_mb: peak_rss_mb(),
         }
     }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
 }
 
 /// Largest resident memory so far, where Linux tells it.

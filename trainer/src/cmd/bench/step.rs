@@ -10,11 +10,11 @@ use shards::batch::HostBatch;
 use tch::{Device, Kind, Tensor};
 
 use super::super::ranks::Meeting;
-use super::peak_rss_mb;
+use super::{median, peak_rss_mb};
 use crate::checkpoint::{Margins, TaskRecord};
 use crate::config::{ConfigError, Source, StepConfig};
 use crate::distributed::{Place, World};
-use crate::learner::{Learner, Rules, StepTimes};
+use crate::learner::{Learner, Rules, StepTimes, Whole};
 use crate::native::{self, Cost, Profile};
 use crate::schedule::{Schedule, WarmupCosine};
 use crate::setup;
@@ -96,17 +96,10 @@ pub(super) fn run(
     let mut learner = learner(config, &batch, source)?;
     learner.join(world.clone(), config.model.recompute)?;
     let batches = std::slice::from_ref(&batch);
-    for _ in 0..warm_up {
-        learner.step(batches)?;
-    }
-    let (mut whole, mut times) = (Vec::new(), Vec::new());
-    for _ in 0..count.max(1) {
-        let begin = Instant::now();
-        times.push(learner.step(batches)?.times);
-        whole.push(1e3 * begin.elapsed().as_secs_f64());
-    }
+    let global = Whole::counted(learner.loss(), batches).of_each(world.ranks());
+    let (whole, times) = measure(&mut learner, global, batches, (warm_up, count))?;
     let peak_rss_mb = peak_rss_mb();
-    let costs = costs_of_a_step(&mut learner, batches)?;
+    let costs = costs_of_a_step(&mut learner, global, batches)?;
     let gflop = 1e-9 * costs.iter().map(|c| c.flop).sum::<f64>();
     let rate = gemm_rate();
     let median_ms = median(whole.clone());
@@ -145,6 +138,25 @@ pub(super) fn run(
         peak_rss_mb,
         operations: if profile { costs.into_iter().map(Operation::from).collect() } else { Vec::new() },
     })
+}
+
+/// Milliseconds of each of `count` steps after `warm_up`, and their parts.
+fn measure(
+    learner: &mut Learner,
+    global: Whole,
+    batches: &[HostBatch],
+    (warm_up, count): (usize, usize),
+) -> anyhow::Result<(Vec<f64>, Vec<StepTimes>)> {
+    for _ in 0..warm_up {
+        learner.step_of(global, batches)?;
+    }
+    let (mut whole, mut times) = (Vec::new(), Vec::new());
+    for _ in 0..count.max(1) {
+        let begin = Instant::now();
+        times.push(learner.step_of(global, batches)?.times);
+        whole.push(1e3 * begin.elapsed().as_secs_f64());
+    }
+    Ok((whole, times))
 }
 
 impl From<Cost> for Operation {
@@ -230,9 +242,9 @@ fn learner(config: &StepConfig, batch: &HostBatch, source: &Source) -> anyhow::R
     })?)
 }
 
-fn costs_of_a_step(learner: &mut Learner, batches: &[HostBatch]) -> anyhow::Result<Vec<Cost>> {
+fn costs_of_a_step(learner: &mut Learner, whole: Whole, batches: &[HostBatch]) -> anyhow::Result<Vec<Cost>> {
     let profile = Profile::start();
-    let step = learner.step(batches);
+    let step = learner.step_of(whole, batches);
     let costs = profile.stop();
     step?;
     Ok(costs)
@@ -256,9 +268,4 @@ fn gemm_rate() -> f64 {
     let products: [fn(&Tensor, &Tensor) -> Tensor; 2] =
         [|x, weight| x.matmul(&weight.tr()), |x, weight| native::linear(x, weight)];
     shapes.into_iter().flat_map(|shape| products.map(|product| rate(shape, product))).fold(0.0, f64::max)
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(0.0)
 }
