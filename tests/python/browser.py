@@ -148,10 +148,10 @@ class Browser:
         file.write_bytes(base64.b64decode(picture["data"]))
 
 
-# What overlaps or sticks out, as a list of sentences. A pixel is rounding.
+# What overlaps or sticks out, as a list of sentences. A pixel is rounding. What a closed part holds has a box, but is not seen.
 OVERLAPS = """
 (() => {
-  const found = [], box = e => e.getBoundingClientRect(), shown = r => r.width > 0 && r.height > 0;
+  const found = [], box = e => e.checkVisibility() ? e.getBoundingClientRect() : new DOMRect(), shown = r => r.width > 0 && r.height > 0;
   const words = e => JSON.stringify((e.textContent || e.tagName).slice(0, 40));
   const meet = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1 && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 1;
   document.querySelectorAll('svg[role=img]').forEach(svg => {
@@ -174,14 +174,15 @@ OVERLAPS = """
 })()
 """
 
-# Axes without a title, or whose title tells no unit; counts have none.
+# Axes without a title, or whose title tells no unit; counts have none. Lying bars have their names in place of a second axis.
 UNLABELLED = """
 (() => {
   const found = [], counted = /^(atoms|structures|components|neighbours|edges|triplets|quadruplets|optimiser steps|loss|(energy|force) loss|metric|share|structures per second|L2 norm|largest learning rate|step)/;
   document.querySelectorAll('svg[role=img]').forEach(svg => {
     if (!svg.querySelector('.axis')) return;
     const titles = Array.from(svg.querySelectorAll('text.title')).map(t => t.textContent.trim());
-    if (titles.length !== 2) found.push(svg.getAttribute('aria-label') + ': ' + titles.length + ' titles');
+    const expected = svg.getAttribute('aria-label').startsWith('Bars: ') ? 1 : 2;
+    if (titles.length !== expected) found.push(svg.getAttribute('aria-label') + ': ' + titles.length + ' titles');
     titles.forEach(t => { if (!t.includes(' / ') && !counted.test(t)) found.push('no unit: ' + t); });
   });
   return found;
@@ -218,9 +219,29 @@ FAINT = """
 """
 
 
+# Plots without marks, legends without words, numbers that are none, tables without rows.
+EMPTY = """
+(() => {
+  const found = [];
+  document.querySelectorAll('svg[role=img]').forEach(svg => {
+    if (!svg.querySelector('rect, circle, path:not(.grid, .axis)')) found.push(svg.getAttribute('aria-label') + ': nothing is drawn');
+  });
+  document.querySelectorAll('.legend').forEach(list => { if (!list.children.length) found.push('an empty legend'); });
+  document.querySelectorAll('.legend li, th, dt, dd, figcaption, h1, h2, h3').forEach(e => {
+    if (!e.textContent.trim()) found.push('an empty ' + e.tagName);
+  });
+  document.querySelectorAll('td, dd, svg text, .legend li, p').forEach(e => {
+    if (/\\b(NaN|inf|undefined|null)\\b/.test(e.textContent)) found.push('not a number: ' + e.textContent);
+  });
+  document.querySelectorAll('table').forEach(table => { if (!table.tBodies[0].rows.length) found.push(table.ariaLabel + ' has no rows'); });
+  return found;
+})()
+"""
+
+
 def check_page(test, browser, page, name):
     """Asserts, at both widths and in both colour schemes, that a report opens from a file without errors and requests, that
-    nothing overlaps, that axes are labelled, and that texts can be read."""
+    nothing overlaps, that axes are labelled, and that texts can be read; so with its closed parts opened too."""
     pictures = os.environ.get("JMP_SCREENSHOTS")
     for width in (1280, 400):
         for scheme in ("light", "dark"):
@@ -230,6 +251,8 @@ def check_page(test, browser, page, name):
                 if pictures:
                     Path(pictures).mkdir(parents=True, exist_ok=True)
                     browser.screenshot(Path(pictures) / ("%s-%d-%s.png" % (name, width, scheme)))
-                test.assertEqual(browser.evaluate(OVERLAPS), [])
-                test.assertEqual(browser.evaluate(UNLABELLED), [])
-                test.assertEqual(browser.evaluate(FAINT), [])
+                for opened in (False, True):
+                    if opened:
+                        browser.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
+                    for fault in (OVERLAPS, UNLABELLED, FAINT, EMPTY):
+                        test.assertEqual(browser.evaluate(fault), [])

@@ -7,6 +7,8 @@ use crate::document::Document;
 use crate::html::{Cell, Table};
 use crate::svg::{matrix, periodic_table};
 
+/// More pairs than this are shown when they are asked for.
+const SHOWN_OPEN: usize = 12;
 /// Elements named in a cell of the table.
 const NAMED: usize = 8;
 
@@ -26,7 +28,14 @@ pub fn render(document: &mut Document, coverage: &Coverage) {
         "Row: the dataset whose atoms are counted. Column: the dataset whose elements are looked for.",
     );
     document.close_grid();
-    document.table(&table(coverage));
+    let pairs = table(coverage);
+    if pairs.rows().count() > SHOWN_OPEN {
+        document.open_details("Elements that one dataset has and another lacks", false);
+        document.table(&pairs);
+        document.close_details();
+    } else {
+        document.table(&pairs);
+    }
     document.close_section();
 }
 

@@ -7,7 +7,7 @@ use shards::layout::NeighborStorage;
 use crate::dataset_report::{DatasetReport, SplitSummary};
 use crate::document::{Document, Labels};
 use crate::html::{Cell, Table};
-use crate::number::{self, integer, significant};
+use crate::number::{self, integer, significant, with_spread};
 use crate::sample_page;
 use crate::summary_page::sizes;
 use crate::svg::periodic_table;
@@ -85,11 +85,10 @@ fn plots(document: &mut Document, d: &DatasetReport) {
     let labels = Labels { title: "Atoms per structure", x: "atoms", y: "structures", note: "All rows." };
     document.histogram(&d.sizes, labels);
     if let Some(e) = &d.energy_per_atom {
+        let (mean, std) = with_spread(e.mean, e.std);
         let note = format!(
-            "Energy as the source defines its zero. All {} with an energy: mean {}, standard deviation {} eV.",
-            integer(e.count),
-            significant(e.mean, 5),
-            significant(e.std, 3)
+            "Energy as the source defines its zero. All {} with an energy: mean {mean}, standard deviation {std} eV.",
+            integer(e.count)
         );
         let title = "Energy per atom";
         document.histogram(

@@ -168,6 +168,10 @@ pub struct ForceSummary {
 
 /// Reads a dataset. About `sample` structures are decoded, chosen by `seed`.
 pub fn gather(dir: &Path, sample: u64, seed: u64) -> Result<DatasetReport, ReportError> {
+    if !dir.join("manifest.json").exists() && dir.join("metrics.jsonl").is_file() {
+        let dir = dir.display();
+        return Err(ReportError::Usage(format!("{dir} is a run, not a dataset: give it as --run {dir}")));
+    }
     let dataset = Dataset::open(dir)?;
     let manifest = dataset.manifest();
     let overview = overview_split(manifest);

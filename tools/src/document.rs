@@ -95,7 +95,7 @@ impl Document {
 
     /// Adds a table and its numbers. A table without rows vanishes.
     pub fn table(&mut self, table: &Table) {
-        for (index, row) in table.rows().iter().enumerate() {
+        for (index, row) in table.rows().enumerate() {
             for (column, cell) in table.columns().iter().zip(row) {
                 self.record(table.caption(), index, column, cell);
             }

@@ -87,13 +87,15 @@ pub fn read_all(run: &Path) -> Result<Vec<Evaluation>, ReportError> {
         let text = fs::read_to_string(&path).map_err(ReportError::read(&path))?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         // Other JSON files may lie there; a file that names the kind and cannot be read is a fault.
-        if let Ok(value) = serde_json::from_str::<Value>(&text) {
-            found.extend(of(&value, &name));
-        } else if text.contains(KIND) {
-            let problem =
-                "expected one JSON object as `jmp-train evaluate --json` prints it; write the file anew"
-                    .into();
-            return Err(ReportError::Run { path, problem });
+        match serde_json::from_str::<Value>(&text) {
+            Ok(value) => found.extend(of(&value, &name)),
+            Err(fault) if text.contains(KIND) => {
+                let problem = format!(
+                    "expected one JSON object as `jmp-train evaluate --json` prints it, found {fault}; write the file anew"
+                );
+                return Err(ReportError::Run { path, problem });
+            }
+            Err(_) => {}
         }
     }
     Ok(found)

@@ -101,12 +101,21 @@ impl Cell {
         Self::new(number::integer(value), Some(value as f64))
     }
 
-    /// A number with about so many significant digits; a dash where there is none.
+    /// A number with so many significant digits, a whole one as it is; a dash where there is none.
     pub fn number(value: Option<f64>, digits: i32) -> Self {
         match value.filter(|v| v.is_finite()) {
-            Some(value) => Self::new(number::significant(value, digits), Some(value)),
+            Some(value) if value.fract() == 0.0 => {
+                Self::new(number::significant(value, digits.max(9)), Some(value))
+            }
+            Some(value) => Self::new(number::rounded(value, digits), Some(value)),
             None => Self::new("–".into(), None),
         }
+    }
+
+    /// A number with so many decimals; a dash where there is none.
+    pub fn fixed(value: Option<f64>, decimals: usize) -> Self {
+        let value = value.filter(|v| v.is_finite());
+        Self::new(value.map_or("–".into(), |v| number::fixed(v, decimals)), value)
     }
 
     /// A share, shown as a percentage.
@@ -141,19 +150,26 @@ pub struct Table {
     caption: String,
     columns: Vec<String>,
     rows: Vec<Vec<Cell>>,
+    total: Option<Vec<Cell>>,
 }
 
 impl Table {
     /// An empty table.
     pub fn new<S: Into<String>>(caption: &str, columns: impl IntoIterator<Item = S>) -> Self {
         let columns = columns.into_iter().map(Into::into).collect();
-        Self { caption: caption.into(), columns, rows: vec![] }
+        Self { caption: caption.into(), columns, rows: vec![], total: None }
     }
 
     /// Adds a row of as many cells as there are columns.
     pub fn row(&mut self, cells: Vec<Cell>) {
         debug_assert_eq!(cells.len(), self.columns.len(), "{}", self.caption);
         self.rows.push(cells);
+    }
+
+    /// Sets the row below all others, which stays there however they are sorted.
+    pub fn total(&mut self, cells: Vec<Cell>) {
+        debug_assert_eq!(cells.len(), self.columns.len(), "{}", self.caption);
+        self.total = Some(cells);
     }
 
     /// What stands above it.
@@ -166,9 +182,9 @@ impl Table {
         &self.columns
     }
 
-    /// Its rows.
-    pub fn rows(&self) -> &[Vec<Cell>] {
-        &self.rows
+    /// Its rows, the total the last.
+    pub fn rows(&self) -> impl Iterator<Item = &Vec<Cell>> {
+        self.rows.iter().chain(&self.total)
     }
 
     /// The HTML; nothing for a table without rows.
@@ -176,12 +192,12 @@ impl Table {
         if self.rows.is_empty() {
             return String::new();
         }
-        let is_number = |column: usize| self.rows.iter().any(|row| row[column].value.is_some());
-        let is_long = |column: usize| self.rows.iter().any(|row| row[column].long);
+        let is_number = |column: usize| self.rows().any(|row| row[column].value.is_some());
+        let is_long = |column: usize| self.rows().any(|row| row[column].long);
         let class = |column: usize| match (is_number(column), is_long(column)) {
             (true, _) => " class=\"n\"",
             (false, true) => " class=\"long\"",
-            (false, false) => "",
+            (false, false) => " class=\"short\"",
         };
         let classes: Vec<&str> = (0..self.columns.len()).map(class).collect();
         let caption = escape(&self.caption);
@@ -189,20 +205,41 @@ impl Table {
             "<h3>{caption}</h3>\n<div class=\"scroll\" tabindex=\"0\"><table aria-label=\"{caption}\">\n<thead><tr>"
         );
         for (column, class) in self.columns.iter().zip(&classes) {
-            let title = escape(column);
+            let title = head(column);
             let _ = write!(html, "<th scope=\"col\"{class}><button type=\"button\">{title}</button></th>");
         }
         html.push_str("</tr></thead>\n<tbody>\n");
         for row in &self.rows {
-            html.push_str("<tr>");
-            for (cell, class) in row.iter().zip(&classes) {
-                let value = cell.value.map(|v| format!(" data-value=\"{v}\"")).unwrap_or_default();
-                let _ = write!(html, "<td{class}{value}>{}</td>", cell.html);
-            }
-            html.push_str("</tr>\n");
+            render_row(&mut html, row, &classes);
         }
-        html + "</tbody></table></div>\n"
+        html.push_str("</tbody>");
+        if let Some(total) = &self.total {
+            html.push_str("\n<tfoot>\n");
+            render_row(&mut html, total, &classes);
+            html.push_str("</tfoot>");
+        }
+        html + "</table></div>\n"
     }
+}
+
+fn render_row(html: &mut String, row: &[Cell], classes: &[&str]) {
+    html.push_str("<tr>");
+    for (cell, class) in row.iter().zip(classes) {
+        let value = cell.value.map(|v| format!(" data-value=\"{v}\"")).unwrap_or_default();
+        let _ = write!(html, "<td{class}{value}>{}</td>", cell.html);
+    }
+    html.push_str("</tr>\n");
+}
+
+/// Characters of a word that a column's head does not divide.
+const WHOLE: usize = 14;
+
+/// A column's head: a unit stays beside its slash, `JMP-S` in one piece; long names may be divided.
+fn head(column: &str) -> String {
+    let word =
+        |word: &str| if word.chars().count() > WHOLE { word.into() } else { word.replace('-', "\u{2011}") };
+    let words: Vec<String> = column.split(' ').map(word).collect();
+    escape(&words.join(" ")).replace(" / ", "\u{a0}/\u{a0}").replace('–', "\u{2060}–\u{2060}")
 }
 
 #[cfg(test)]
@@ -217,6 +254,22 @@ mod tests {
         let html = table.render();
         assert!(html.contains("&lt;script&gt;") && !html.contains("<script>"));
         assert!(html.contains("<td class=\"n\" data-value=\"1234\">"), "{html}");
+    }
+
+    #[test]
+    fn a_total_stays_below_the_rows() {
+        let mut table = Table::new("x", ["what", "device-hours / h"]);
+        table.row(vec![Cell::text("a"), Cell::number(Some(1.5), 3)]);
+        table.total(vec![Cell::text("all"), Cell::number(Some(61.0), 3)]);
+        let html = table.render();
+        assert!(
+            html.contains(
+                "</tbody>\n<tfoot>\n<tr><td class=\"short\">all</td><td class=\"n\" data-value=\"61\">61</td>"
+            ),
+            "{html}"
+        );
+        assert!(html.contains("device\u{2011}hours\u{a0}/\u{a0}h") && html.contains(">1.50</td>"), "{html}");
+        assert_eq!(table.rows().count(), 2);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! ([`document::Document`]). So all say the same.
 //!
 //! - [`dataset_report`], [`counts`], [`lists`], [`sample`], [`coverage`], [`mix`]: what is gathered from shards
-//! - [`run_report`], [`evaluation`], [`series`]: what is gathered from run directories
+//! - [`run_report`], [`sessions`], [`evaluation`], [`series`]: what is gathered from run directories
 //! - [`distribution`], [`histogram`], [`sampling`], [`memory`], [`mass`]: what numbers become
 //! - [`overlap`]: which structures of some sets occur in others
 //! - [`paper`], [`results`], [`compare`], [`cost`], [`settings`]: runs beside one another and beside the paper
@@ -43,6 +43,7 @@ pub mod sample;
 mod sample_page;
 pub mod sampling;
 pub mod series;
+pub mod sessions;
 pub mod settings;
 pub mod summary_page;
 pub mod svg;

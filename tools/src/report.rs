@@ -1,13 +1,10 @@
 //! The whole report of `jmp-tools stats` and its files.
 
-use std::path::{Path, PathBuf};
-
 use serde::Serialize;
 
 use crate::coverage::Coverage;
 use crate::dataset_report::DatasetReport;
 use crate::document::Document;
-use crate::error::ReportError;
 use crate::html;
 use crate::mix::Mix;
 use crate::run_report::RunReport;
@@ -32,14 +29,6 @@ pub struct Report {
 const SHOWN_OPEN: usize = 4;
 
 impl Report {
-    /// The numbers, for machines.
-    pub fn to_json(&self) -> String {
-        // Strings, numbers and maps with string-like keys: serialising cannot fail.
-        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
-        text.push('\n');
-        text
-    }
-
     /// The page, for people, with the numbers of its tables and plots.
     pub fn to_document(&self) -> Document {
         let mut document = Document::new("Datasets and runs");
@@ -52,10 +41,5 @@ impl Report {
             run_page::render(&mut document, run, &html::run_anchor(index));
         }
         document
-    }
-
-    /// Writes the page and, beside it, the numbers as JSON and CSV; returns the files, the page first.
-    pub fn write(&self, page: &Path) -> Result<Vec<PathBuf>, ReportError> {
-        self.to_document().write(page, &self.to_json())
     }
 }

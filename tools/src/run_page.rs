@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use crate::document::Document;
+use crate::evaluation::TaskErrors;
 use crate::html::{Cell, Table};
 use crate::number::{integer, significant};
 use crate::run_report::{Quantity, RunReport};
-use crate::series::Point;
+use crate::series::{Point, scaled};
+use crate::sessions::Session;
 use crate::svg::axis::Axis;
 use crate::svg::line::{self, Curve, Vertical};
 
@@ -58,6 +60,9 @@ pub fn render(document: &mut Document, run: &RunReport, anchor: &str) {
         document.paragraph("warning", &text);
     }
     document.table(&evaluations(run));
+    if run.curves.is_empty() {
+        document.paragraph("warning", "metrics.jsonl tells of no step: there are no curves.");
+    }
     document.open_grid();
     for (quantity, curves) in &run.curves {
         curves_figure(document, run, *quantity, curves);
@@ -75,6 +80,7 @@ fn facts(document: &mut Document, run: &RunReport) {
         ("epochs", text(run.epochs, 4)),
         ("ended", ending(run.ending.as_deref()).into()),
         ("minutes", text(run.minutes, 4)),
+        ("ran on", run.sessions.last().map(Session::words).unwrap_or_default()),
         ("structures per second", text(run.samples_per_second, 4)),
         ("best validation metric", best.unwrap_or_default()),
         ("directory", run.directory.clone()),
@@ -99,31 +105,49 @@ fn evaluations(run: &RunReport) -> Table {
         "split",
         "task",
         "structures",
-        "energy MAE / meV",
-        "energy MAE / (meV/atom)",
-        "force MAE / (meV/Å)",
-        "of predicting zero / (meV/Å)",
+        "mean absolute error of",
+        "error",
+        "error of a constant guess",
         "force cosine",
         "file",
     ];
-    let milli = |value: Option<f64>| Cell::number(value.map(|v| 1e3 * v), 4);
     let mut table = Table::new("Evaluation", columns);
     for evaluation in &run.evaluations {
         for (task, errors) in &evaluation.tasks {
-            table.row(vec![
-                Cell::text(&evaluation.split),
-                Cell::text(task),
-                errors.structures.map_or(Cell::number(None, 1), Cell::integer),
-                milli(errors.energy_mae),
-                milli(errors.energy_mae_per_atom),
-                milli(errors.force_mae),
-                milli(errors.force_mae_of_zero),
-                Cell::number(errors.force_cosine, 3),
-                Cell::text(&evaluation.file),
-            ]);
+            for (what, [error, constant, cosine]) in told(errors) {
+                table.row(vec![
+                    Cell::text(&evaluation.split),
+                    Cell::text(task),
+                    errors.structures.map_or(Cell::number(None, 1), Cell::integer),
+                    Cell::text(&what),
+                    Cell::number(error, 4),
+                    Cell::number(constant, 4),
+                    Cell::number(cosine, 3),
+                    Cell::text(&evaluation.file),
+                ]);
+            }
         }
     }
     table
+}
+
+/// Errors with their unit: of the model, of always predicting zero force or the mean property, and the mean cosine of forces.
+fn told(errors: &TaskErrors) -> Vec<(String, [Option<f64>; 3])> {
+    let milli = |value: Option<f64>| value.map(|v| 1e3 * v);
+    let scalar = errors.scalar.as_ref();
+    let rows = [
+        ("energy / meV".into(), [milli(errors.energy_mae), None, None]),
+        ("energy per atom / (meV/atom)".into(), [milli(errors.energy_mae_per_atom), None, None]),
+        (
+            "force components / (meV/Å)".into(),
+            [milli(errors.force_mae), milli(errors.force_mae_of_zero), errors.force_cosine],
+        ),
+        (
+            scalar.map(|s| format!("{} / {}", s.target, s.unit)).unwrap_or_default(),
+            [scalar.and_then(|s| s.mae), scalar.and_then(|s| s.mae_of_zero), None],
+        ),
+    ];
+    rows.into_iter().filter(|(_, [error, ..])| error.is_some()).collect()
 }
 
 fn curves_figure(
@@ -156,9 +180,4 @@ fn curves_figure(
         n => format!("Each point is the mean of {} steps; the band holds their extremes.", integer(n)),
     };
     document.figure(style.title, &plot, &note);
-}
-
-fn scaled(points: &[Point], factor: f64) -> Vec<Point> {
-    let scale = |p: &Point| Point { mean: p.mean * factor, min: p.min * factor, max: p.max * factor, ..*p };
-    points.iter().map(scale).collect()
 }

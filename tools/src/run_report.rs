@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::error::ReportError;
 use crate::evaluation::{self, Evaluation, TaskErrors};
 use crate::series::{Point, Series};
+use crate::sessions::Session;
 
 /// One run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -27,6 +28,8 @@ pub struct RunReport {
     pub epochs: Option<f64>,
     /// Minutes of training so far, validations included.
     pub minutes: Option<f64>,
+    /// On what it ran; empty for a run of an earlier version.
+    pub sessions: Vec<Session>,
     /// Why it ended; absent while it runs, and after it was killed.
     pub ending: Option<String>,
     /// Structures a second over the whole session.
@@ -111,6 +114,11 @@ const VALIDATION_TASK_KEYS: [(&str, Quantity); 2] =
 /// Reads a run directory. Keys that are absent leave their curves out.
 pub fn gather(dir: &Path) -> Result<RunReport, ReportError> {
     let path = dir.join("metrics.jsonl");
+    if !path.is_file() && dir.join("manifest.json").is_file() {
+        let text =
+            format!("{} is a dataset, not a run of jmp-train (`run.dir` in its config)", dir.display());
+        return Err(ReportError::Usage(text));
+    }
     if !path.is_file() {
         return Err(ReportError::NotARun { dir: dir.to_path_buf() });
     }
@@ -144,6 +152,7 @@ struct Reading {
     epochs: Option<f64>,
     finished: Option<Value>,
     minutes: Option<f64>,
+    sessions: Vec<Session>,
     best: Option<Best>,
     validations: Vec<Validation>,
     series: BTreeMap<Quantity, BTreeMap<String, Series>>,
@@ -162,6 +171,7 @@ impl Reading {
         self.minutes = number("minutes").or(self.minutes);
         match value.get("kind").and_then(Value::as_str) {
             Some("validation") => self.validation(step, value),
+            Some("session") => self.sessions.extend(Session::of(value)),
             Some("finished") => self.finished = Some(value.clone()),
             Some("evaluation") => self.evaluations.extend(evaluation::of(value, "metrics.jsonl")),
             // Lines without a kind, too, may have a loss.
@@ -232,6 +242,7 @@ impl Reading {
             samples: self.samples,
             epochs: self.epochs,
             minutes: self.minutes,
+            sessions: self.sessions,
             ending: end("ending").and_then(Value::as_str).map(str::to_string),
             samples_per_second: end("samples_per_second").and_then(Value::as_f64),
             best: self.best,
@@ -256,7 +267,8 @@ mod tests {
         gather(dir.path())
     }
 
-    const LINES: &str = r#"{"kind":"train","step":1,"epoch":0.1,"samples":8,"loss":2.5,"lr":0.001,"tasks":{"ani1x":{"energy_loss":1.0,"force_loss":1.5,"structures":8}},"samples_per_second":10.0}
+    const LINES: &str = r#"{"kind":"session","step":0,"minutes":0.0,"device":"cpu","ranks":2,"machines":1,"threads":3}
+{"kind":"train","step":1,"epoch":0.1,"samples":8,"loss":2.5,"lr":0.001,"tasks":{"ani1x":{"energy_loss":1.0,"force_loss":1.5,"structures":8}},"samples_per_second":10.0}
 {"kind":"train","step":2,"samples":16,"loss":null,"lr":0.002,"tasks":{"oc20":{"energy_loss":0.5}}}
 {"kind":"validation","step":2,"minutes":0.25,"metric":0.7,"tasks":{"ani1x":{"structures":4,"energy_mae":0.25,"atoms":12,"force_mae":0.125}}}
 {"kind":"train","step":3,"loss":1.5,"unheard_of":[1]}
@@ -276,6 +288,7 @@ mod tests {
         assert_eq!(report.last[&Quantity::Loss][""], 1.5);
         assert_eq!((report.steps, report.samples, report.unreadable_lines), (3, Some(24), 1));
         assert_eq!((report.minutes, report.ending.as_deref()), (Some(0.5), Some("complete")));
+        assert_eq!((report.sessions.len(), report.sessions[0].devices()), (1, 1));
         assert_eq!(report.best, Some(Best { step: 2, metric: 0.7 }));
         let told: Vec<_> = report.validations.iter().map(|v| (v.step, v.minutes, v.metric)).collect();
         assert_eq!(told, [(2, Some(0.25), 0.7)]);

@@ -4,7 +4,7 @@ use crate::dataset_report::DatasetReport;
 use crate::distribution::RealDistribution;
 use crate::document::{Document, Labels};
 use crate::html::{Cell, Table};
-use crate::number::{integer, significant};
+use crate::number::{integer, significant, with_spread};
 use crate::sample::{Geometry, Sample};
 
 /// A distribution with its words: title, horizontal axis with unit, what is counted, and more for the note.
@@ -59,12 +59,8 @@ fn draw(document: &mut Document, distribution: &RealDistribution, shown: &Shown,
             significant(d.max, 4)
         ),
     };
-    let note = format!(
-        "{scope}: mean {}, standard deviation {}{unit}.{}{beyond}",
-        significant(d.mean, 4),
-        significant(d.std, 3),
-        shown.more
-    );
+    let (mean, std) = with_spread(d.mean, d.std);
+    let note = format!("{scope}: mean {mean}, standard deviation {std}{unit}.{}{beyond}", shown.more);
     let labels = Labels { title: shown.title, x: shown.x, y: shown.y, note: &note };
     document.histogram(&d.histogram, labels);
 }
@@ -77,7 +73,7 @@ fn energies(document: &mut Document, sample: &Sample, dataset: &DatasetReport, s
         n => format!(" {} with an element that the reference does not have are left out.", integer(n)),
     };
     let (before, after) = ("Energy".to_string(), format!("Energy after the linear reference{split}"));
-    let each = format!("The same per atom{split}");
+    let each = format!("Energy per atom after the linear reference{split}");
     let plots = [
         (Some(&e.total), before, "energy / eV", String::new()),
         (e.referenced.as_ref(), after, "energy − reference / eV", more.clone()),

@@ -83,6 +83,18 @@ impl Series {
     }
 }
 
+/// The curve in another unit.
+pub fn scaled(points: &[Point], factor: f64) -> Vec<Point> {
+    let scale = |p: &Point| Point { mean: p.mean * factor, min: p.min * factor, max: p.max * factor, ..*p };
+    points.iter().map(scale).collect()
+}
+
+/// The curve with at most so many points, each the mean of as many neighbours.
+pub fn coarse(points: &[Point], most: usize) -> Vec<Point> {
+    let chunks = points.chunks(points.len().div_ceil(most.max(1)).max(1));
+    chunks.filter_map(|chunk| chunk.iter().copied().reduce(Point::merge)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,6 +106,16 @@ mod tests {
         assert_eq!(series.points().len(), 10);
         assert_eq!(series.points()[3], Point { x: 3.0, mean: 9.0, min: 9.0, max: 9.0, count: 1 });
         assert_eq!(series.last(), Some((9.0, 81.0)));
+    }
+
+    #[test]
+    fn coarse_curves_keep_count_and_mean() {
+        let mut series = Series::default();
+        (0..10).for_each(|i| series.push(f64::from(i), f64::from(i)));
+        let points = coarse(&series.points(), 4);
+        let told: Vec<_> = points.iter().map(|p| (p.x, p.mean, p.max, p.count)).collect();
+        assert_eq!(told, [(1.0, 1.0, 2.0, 3), (4.0, 4.0, 5.0, 3), (7.0, 7.0, 8.0, 3), (9.0, 9.0, 9.0, 1)]);
+        assert_eq!(coarse(&series.points(), 10), series.points());
     }
 
     #[test]

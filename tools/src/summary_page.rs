@@ -13,8 +13,6 @@ use crate::svg::share;
 
 /// Splits named in the table; datasets with more list them in their own section.
 const NAMED_SPLITS: usize = 4;
-/// Elements named in the table.
-const NAMED_ELEMENTS: usize = 12;
 
 /// Renders the head.
 pub fn render(document: &mut Document, report: &Report) {
@@ -49,7 +47,6 @@ fn datasets(datasets: &[DatasetReport]) -> Table {
         "structures",
         "atoms: mean (min–max)",
         "elements",
-        "which",
         "structures a split",
     ];
     let mut table = Table::new("Datasets (as Table 1 of the paper)", columns);
@@ -63,7 +60,6 @@ fn datasets(datasets: &[DatasetReport]) -> Table {
             Cell::integer(dataset.rows),
             overview.map_or(Cell::text("–"), sizes),
             Cell::integer(dataset.elements.len() as u64),
-            Cell::text(&symbols(dataset)),
             Cell::text(&splits(dataset)),
         ]);
     }
@@ -79,15 +75,6 @@ pub(crate) fn sizes(split: &SplitSummary) -> Cell {
         ),
         None => Cell::text("–"),
     }
-}
-
-fn symbols(dataset: &DatasetReport) -> String {
-    let mut named: Vec<&str> =
-        dataset.elements.iter().take(NAMED_ELEMENTS).map(|e| e.symbol.as_str()).collect();
-    if dataset.elements.len() > NAMED_ELEMENTS {
-        named.push("…");
-    }
-    named.join(" ")
 }
 
 fn splits(dataset: &DatasetReport) -> String {
@@ -120,7 +107,7 @@ fn mix(document: &mut Document, mixes: &[Mix]) {
         ];
         for mix in mixes {
             let c = &mix.datasets[index];
-            row.extend([Cell::integer(c.drawn), Cell::percent(c.share), Cell::number(Some(c.repeats), 3)]);
+            row.extend([Cell::integer(c.drawn), Cell::percent(c.share), Cell::fixed(Some(c.repeats), 2)]);
         }
         table.row(row);
     }

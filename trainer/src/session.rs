@@ -1,5 +1,6 @@
 //! A run from its first step to its last: learn, tell, judge, keep, stop.
 
+mod machines;
 mod outcome;
 mod passing_over;
 
@@ -24,6 +25,7 @@ use crate::signals::Signals;
 use crate::task::Task;
 use crate::watch::Watch;
 
+use machines::SessionRecord;
 use outcome::ValidationRecord;
 pub use outcome::{Ending, Memory, Outcome, errors_text};
 
@@ -100,6 +102,9 @@ impl<'a> Session<'a> {
             // From here on a killed run can be resumed.
             self.save()?;
         }
+        let begin = (self.learner.position().step, self.memory.minutes);
+        let device = self.learner.network().store().device();
+        self.run_dir.metric(&SessionRecord::of(&self.world, device, begin)?)?;
         self.asked = self.asking().of_all(&self.world)?;
         let mut ending = self.reason_to_stop();
         if self.memory.validation_due && ending.is_none() {

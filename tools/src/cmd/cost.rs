@@ -20,7 +20,8 @@ use crate::run_report;
     jmp-tools cost    # the paper's Table 14 from its inputs\n\n\
     Exit codes: 0 done, 1 failed (report cannot be written), 2 bad input or usage.")]
 pub struct CostArgs {
-    /// Run directories of jmp-train; with =N for a run on N devices at once.
+    /// Run directories of jmp-train; with =N for a run on N devices at once, where the record that it kept is not to count or is
+    /// not there.
     #[arg(value_name = "RUN[=N]")]
     runs: Vec<String>,
     /// Device hours spent elsewhere; may be given several times.
@@ -102,12 +103,12 @@ impl CostArgs {
 }
 
 /// `RUN` or `RUN=N`. A directory whose name has a `=` is meant as it is.
-fn run_and_devices(text: &str) -> Result<(PathBuf, u32), ReportError> {
+fn run_and_devices(text: &str) -> Result<(PathBuf, Option<u32>), ReportError> {
     match text.rsplit_once('=') {
         Some((run, devices)) if !PathBuf::from(text).exists() => match devices.parse() {
-            Ok(devices) if devices > 0 => Ok((run.into(), devices)),
+            Ok(devices) if devices > 0 => Ok((run.into(), Some(devices))),
             _ => Err(ReportError::Usage(format!("{text}: expected RUN=N with N devices, 1 or more"))),
         },
-        _ => Ok((text.into(), 1)),
+        _ => Ok((text.into(), None)),
     }
 }

@@ -3,16 +3,16 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use shards::stream::Temperature;
 
+use super::page_args::PageArgs;
 use crate::dataset_report::{self, DatasetReport};
-use crate::document::check_output;
 use crate::error::ReportError;
 use crate::report::Report;
-use crate::{coverage, mix, run_report};
+use crate::run_report::{self, RunReport};
+use crate::{coverage, mix};
 
 /// Arguments of `stats`.
 #[derive(Debug, Args)]
@@ -28,9 +28,6 @@ pub struct StatsArgs {
     /// Run directory of jmp-train, for curves and evaluations; may be given several times.
     #[arg(long = "run", value_name = "RUN_DIR")]
     runs: Vec<PathBuf>,
-    /// The page; the same numbers go beside it, with the endings .json and .csv.
-    #[arg(long, value_name = "FILE.html", default_value = "report.html")]
-    output: PathBuf,
     /// Temperatures of the mix, separated by commas; inf: all datasets alike.
     #[arg(long, value_name = "T,…", value_delimiter = ',', default_value = "1,2,inf", value_parser = mix::parse)]
     temperatures: Vec<Temperature>,
@@ -40,12 +37,8 @@ pub struct StatsArgs {
     /// What chooses them.
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     seed: u64,
-    /// Print the numbers as JSON to standard output.
-    #[arg(long)]
-    json: bool,
-    /// Say nothing but errors.
-    #[arg(long, short)]
-    quiet: bool,
+    #[command(flatten)]
+    page: PageArgs,
 }
 
 impl StatsArgs {
@@ -66,12 +59,12 @@ impl StatsArgs {
             progress.inc(1);
         }
         progress.finish_and_clear();
+        distinguish(&mut datasets);
         let mix = mix::gather(&datasets, &self.temperatures)?;
         let tool = format!("jmp-tools {}", env!("CARGO_PKG_VERSION"));
         let coverage = coverage::gather(&datasets);
         let report = Report { tool, datasets, coverage, mix, runs };
-        let files = report.write(&self.output)?;
-        self.tell(&report, &files, out).context("cannot write to standard output")
+        self.page.finish(&report, &report.to_document(), (&lines(&report), &[]), out)
     }
 
     fn check(&self) -> Result<(), ReportError> {
@@ -80,34 +73,34 @@ impl StatsArgs {
                 "nothing to report on: give dataset directories, or --run RUN_DIR".into(),
             ));
         }
-        check_output(&self.output)
+        self.page.check()
     }
 
     fn progress(&self) -> ProgressBar {
-        if self.quiet {
+        if self.page.quiet {
             return ProgressBar::hidden();
         }
         let bar = ProgressBar::new((self.datasets.len() + self.runs.len()) as u64);
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len} · {msg}");
         bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
     }
+}
 
-    fn tell(&self, report: &Report, files: &[PathBuf], out: &mut dyn Write) -> std::io::Result<()> {
-        if self.json {
-            return out.write_all(report.to_json().as_bytes());
+fn lines(report: &Report) -> Vec<String> {
+    let run = |run: &RunReport| {
+        let ending = run.ending.as_deref().unwrap_or("not ended");
+        format!("run {}: {} steps, {ending}", run.name, run.steps)
+    };
+    report.datasets.iter().map(dataset_line).chain(report.runs.iter().map(run)).collect()
+}
+
+/// Datasets of equal name are told apart by their directories.
+fn distinguish(datasets: &mut [DatasetReport]) {
+    let names: Vec<String> = datasets.iter().map(|d| d.name.clone()).collect();
+    for dataset in datasets {
+        if names.iter().filter(|name| **name == dataset.name).count() > 1 {
+            dataset.name = format!("{} ({})", dataset.name, dataset.directory);
         }
-        if self.quiet {
-            return Ok(());
-        }
-        for dataset in &report.datasets {
-            writeln!(out, "{}", dataset_line(dataset))?;
-        }
-        for run in &report.runs {
-            let ending = run.ending.as_deref().unwrap_or("not ended");
-            writeln!(out, "run {}: {} steps, {ending}", run.name, run.steps)?;
-        }
-        let names: Vec<String> = files.iter().map(|f| f.display().to_string()).collect();
-        writeln!(out, "{}", names.join(", "))
     }
 }
 

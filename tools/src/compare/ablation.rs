@@ -1,5 +1,7 @@
 //! Mean relative improvements of ways to pre-train over the first of them (paper Sec. 5.1, Tables 6 and 12).
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::Serialize;
 
 use super::measure::{Key, Measures};
@@ -36,11 +38,10 @@ pub fn table(methods: &[Method], paper: &Paper) -> Vec<AblationRow> {
     methods.iter().map(|method| row(method, &base, paper)).collect()
 }
 
-fn row(method: &Method, base: &[(Key, f64)], paper: &Paper) -> AblationRow {
+fn row(method: &Method, base: &Errors, paper: &Paper) -> AblationRow {
     let own = errors(method);
-    let of = |key: &Key| own.iter().find(|(k, _)| k == key).map(|(_, value)| *value);
-    let shares = base.iter().filter_map(|(key, value)| improvement::relative(*value, of(key)?));
-    let missing = base.iter().filter(|(key, _)| of(key).is_none());
+    let shares = base.iter().filter_map(|(key, value)| improvement::relative(*value, *own.get(key)?));
+    let missing = base.keys().filter(|key| !own.contains_key(key));
     let told = |table: &str| {
         let rows = &paper.ablations.iter().find(|a| a.id == table)?.rows;
         let short = |label: &str| label.split(':').next().unwrap_or_default().to_ascii_lowercase();
@@ -50,19 +51,33 @@ fn row(method: &Method, base: &[(Key, f64)], paper: &Paper) -> AblationRow {
     AblationRow {
         method: method.name.clone(),
         improvement: improvement::mean(shares),
-        missing: missing.map(|(key, _)| format!("{} ({})", key.task, key.quantity)).collect(),
+        missing: missing.map(|(key, trained)| named(key, trained.as_deref())).collect(),
         table_6: told("6"),
         table_12: told("12"),
     }
 }
 
-/// The errors that count: of a task with forces, theirs (as the paper's tables), else all it has.
-fn errors(method: &Method) -> Vec<(Key, f64)> {
-    let all: Vec<(Key, f64)> =
-        method.measures.iter().flat_map(|m| &m.errors).map(|(key, value)| (key.clone(), *value)).collect();
-    let has_forces = |task: &str| all.iter().any(|(key, _)| key.task == task && key.quantity == "forces");
-    let counts = |key: &Key| key.quantity == "forces" || !has_forces(&key.task);
-    all.iter().filter(|(key, _)| counts(key)).cloned().collect()
+/// Errors by what they are about and the split that was trained on.
+type Errors = BTreeMap<(Key, Option<String>), f64>;
+
+/// The errors that count: of a task with forces, theirs (as the paper's tables), else all it has. Those of several runs on one
+/// task and training split are averaged.
+fn errors(method: &Method) -> Errors {
+    let mut all: BTreeMap<(Key, Option<String>), Vec<f64>> = BTreeMap::new();
+    for measures in &method.measures {
+        for (key, value) in &measures.errors {
+            all.entry((key.clone(), measures.trained.clone())).or_default().push(*value);
+        }
+    }
+    let forces: BTreeSet<String> =
+        all.keys().filter(|(key, _)| key.quantity == "forces").map(|(key, _)| key.task.clone()).collect();
+    all.retain(|(key, _), _| key.quantity == "forces" || !forces.contains(&key.task));
+    all.into_iter().map(|(key, values)| (key, values.iter().sum::<f64>() / values.len() as f64)).collect()
+}
+
+fn named(key: &Key, trained: Option<&str>) -> String {
+    let trained = trained.map(|split| format!(", trained on {split}")).unwrap_or_default();
+    format!("{} ({}{trained})", key.task, key.quantity)
 }
 
 #[cfg(test)]
@@ -77,6 +92,7 @@ mod tests {
         };
         let measures = errors.iter().map(|(task, quantity, value)| Measures {
             split: "test".into(),
+            trained: None,
             errors: [(key(task, quantity), *value)].into(),
         });
         Method { name: name.into(), measures: measures.collect() }
@@ -98,5 +114,25 @@ mod tests {
         assert_eq!(rows[2].improvement, Some(Mean { share: -0.5, tasks: 1 }));
         assert_eq!(rows[2].missing, ["aspirin (forces)"]);
         assert_eq!(rows[2].table_6, None);
+    }
+
+    #[test]
+    fn runs_on_one_task_are_averaged_and_training_splits_kept_apart() {
+        let on = |split: &str, mae: f64| {
+            let mut measures = method("", &[("aspirin", "forces", mae)]).measures.remove(0);
+            measures.trained = Some(split.into());
+            measures
+        };
+        let of = |name: &str, measures| Method { name: name.into(), measures };
+        let base = of("B", vec![on("few", 0.8), on("few", 0.4), on("all", 0.1)]);
+        let other = of("mine", vec![on("all", 0.05), on("few", 0.3)]);
+        // Few: 0.6 → 0.3; all: 0.1 → 0.05.
+        let rows = table(&[base, other, of("less", vec![on("few", 0.6)])], &Paper::read().unwrap());
+        let mean = rows[1].improvement.unwrap();
+        assert!((mean.share - 0.5).abs() < 1e-12 && mean.tasks == 2);
+        assert_eq!(
+            (rows[2].improvement.unwrap().tasks, &rows[2].missing[..]),
+            (1, &["aspirin (forces, trained on all)".to_string()][..])
+        );
     }
 }

@@ -23,6 +23,8 @@ pub struct Key {
 pub struct Measures {
     /// `test` of an evaluation, or the validation.
     pub split: String,
+    /// The split that the run was trained on, where it is known.
+    pub trained: Option<String>,
     /// In the keys' units.
     pub errors: BTreeMap<Key, f64>,
 }
@@ -35,13 +37,17 @@ impl Measures {
     pub fn of(run: &RunReport, split: Option<&str>) -> Option<Self> {
         let chosen = |name: &str| split.map_or(is_test(name), |wanted| name == wanted);
         if let Some(evaluation) = run.evaluations.iter().find(|e| chosen(&e.split)) {
-            return Some(Self { split: evaluation.split.clone(), errors: flat(&evaluation.tasks) });
+            return Some(Self {
+                split: evaluation.split.clone(),
+                trained: None,
+                errors: flat(&evaluation.tasks),
+            });
         }
         if split.is_some_and(|wanted| wanted != VALIDATION) {
             return None;
         }
         let best = run.validations.iter().reduce(|best, v| if v.metric < best.metric { v } else { best })?;
-        Some(Self { split: VALIDATION.into(), errors: flat(&best.tasks) })
+        Some(Self { split: VALIDATION.into(), trained: None, errors: flat(&best.tasks) })
     }
 }
 

@@ -5,7 +5,7 @@ pub mod measure;
 mod page;
 pub mod time_to_match;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -71,6 +71,7 @@ pub fn gather(request: &Request) -> Result<CompareReport, ReportError> {
     distinguish(&mut runs);
     let measures: Vec<Option<Measures>> =
         runs.iter().map(|run| Measures::of(run, request.split.as_deref())).collect();
+    check_split(request, &runs, &measures)?;
     let settings: Vec<Settings> =
         request.runs.iter().map(|dir| Settings::read(dir)).collect::<Result<_, _>>()?;
     let (mut matches, mut pair_differences) = (vec![], vec![]);
@@ -89,6 +90,28 @@ pub fn gather(request: &Request) -> Result<CompareReport, ReportError> {
         pair_differences,
         ablation: ablation(request)?,
     })
+}
+
+/// Refuses a split that none of the runs was judged on.
+fn check_split(
+    request: &Request,
+    runs: &[RunReport],
+    measures: &[Option<Measures>],
+) -> Result<(), ReportError> {
+    let Some(split) =
+        request.split.as_deref().filter(|_| !runs.is_empty() && measures.iter().all(Option::is_none))
+    else {
+        return Ok(());
+    };
+    let known: BTreeSet<&str> =
+        runs.iter().flat_map(|run| &run.evaluations).map(|e| e.split.as_str()).collect();
+    let known: Vec<&str> = known.into_iter().collect();
+    let known = if known.is_empty() { "no split".into() } else { format!("only {}", known.join(", ")) };
+    let text = format!(
+        "--split {split}: none of the runs was evaluated on it, {known}; run `jmp-train evaluate CONFIG --checkpoint RUN --split \
+         {split}`"
+    );
+    Err(ReportError::Usage(text))
 }
 
 fn gather_all(dirs: &[PathBuf]) -> Result<Vec<RunReport>, ReportError> {
@@ -125,12 +148,14 @@ fn ablation(request: &Request) -> Result<Vec<AblationRow>, ReportError> {
         let mut measures = vec![];
         for run in gather_all(dirs)? {
             let found = Measures::of(&run, request.split.as_deref());
-            measures.push(found.ok_or_else(|| {
+            let found = found.ok_or_else(|| {
                 ReportError::Usage(format!(
                     "{}: neither an evaluation nor a validation; run `jmp-train evaluate` with it, or leave it out",
                     run.directory
                 ))
-            })?);
+            })?;
+            let settings = Settings::read(Path::new(&run.directory))?;
+            measures.push(Measures { trained: settings.get("dataset.train").map(str::to_owned), ..found });
         }
         methods.push(Method { name: name.clone(), measures });
     }

@@ -8,12 +8,17 @@ use crate::document::Document;
 use crate::html::{Cell, Table};
 use crate::number::{integer, significant};
 use crate::run_report::{Quantity, RunReport};
-use crate::series::Point;
+use crate::series::{Point, coarse, scaled};
 use crate::settings::Difference;
 use crate::svg::SERIES;
 use crate::svg::axis::Axis;
 use crate::svg::bars::{self, Bar};
 use crate::svg::line::{self, Curve, Vertical};
+
+/// More settings that differ than this are shown when they are asked for.
+const SHOWN_OPEN: usize = 12;
+/// Points of a curve among others: noise of single steps would hide them behind one another.
+const POINTS: usize = 60;
 
 /// The page and its numbers.
 pub fn document(report: &CompareReport) -> Document {
@@ -23,7 +28,15 @@ pub fn document(report: &CompareReport) -> Document {
         document.table(&runs(&report.runs));
         finals(&mut document, report);
         let names: Vec<&str> = report.runs.iter().map(|r| r.name.as_str()).collect();
-        document.table(&differences("Settings that differ", &names, &report.differences));
+        let table = differences("Settings that differ", &names, &report.differences);
+        if report.differences.len() > SHOWN_OPEN {
+            let summary = format!("{} settings that differ", report.differences.len());
+            document.open_details(&summary, false);
+            document.table(&table);
+            document.close_details();
+        } else {
+            document.table(&table);
+        }
         document.close_section();
         curves(&mut document, &report.runs);
     }
@@ -79,13 +92,15 @@ fn finals(document: &mut Document, report: &CompareReport) {
     };
     let mut columns = vec!["task".to_string(), "error".into()];
     columns.extend(report.runs.iter().zip(&report.splits).map(head));
-    columns.extend(report.runs.iter().skip(1).map(|run| format!("{}: improvement / %", run.name)));
+    let improves = |index: usize| report.finals.iter().any(|row| row.improvements[index].is_some());
+    let improved: Vec<usize> = (1..report.runs.len()).filter(|index| improves(*index)).collect();
+    columns.extend(improved.iter().map(|index| format!("{}: improvement / %", report.runs[*index].name)));
     let mut table = Table::new("Final errors", columns);
     for FinalRow { key, errors, improvements } in &report.finals {
         let (name, factor) = shown(key);
         let mut cells = vec![Cell::text(&key.task), Cell::text(&name)];
         cells.extend(errors.iter().map(|e| Cell::number(e.map(|v| v * factor), 4)));
-        cells.extend(improvements.iter().skip(1).map(|i| Cell::number(i.map(|v| 100.0 * v), 3)));
+        cells.extend(improved.iter().map(|i| Cell::fixed(improvements[*i].map(|v| 100.0 * v), 1)));
         table.row(cells);
     }
     document.table(&table);
@@ -94,7 +109,7 @@ fn finals(document: &mut Document, report: &CompareReport) {
         let text = "The runs were judged on different splits: their errors and improvements do not compare. Run \
             `jmp-train evaluate --split` for all of them, or choose a split with --split.";
         document.paragraph("warning", text);
-    } else if report.runs.len() > 1 {
+    } else if !improved.is_empty() {
         let text = format!(
             "Improvement: (error of {0} − error) / error of {0}, as the paper's Figure 2.",
             report.runs[0].name
@@ -135,57 +150,60 @@ fn curves(document: &mut Document, runs: &[RunReport]) {
 
 fn curve_figure(document: &mut Document, runs: &[RunReport], quantity: Quantity, name: &str) {
     let style = quantity.style();
-    let points: Vec<(&str, Vec<Point>)> = runs
+    let drawn: Vec<Drawn> = runs
         .iter()
         .map(|run| {
             let points = run.curves.get(&quantity).and_then(|names| names.get(name));
-            (run.name.as_str(), points.map(|p| scaled(p, style.factor)).unwrap_or_default())
+            let last = run.last.get(&quantity).and_then(|names| names.get(name));
+            Drawn {
+                name: &run.name,
+                points: points.map(|p| coarse(&scaled(p, style.factor), POINTS)).unwrap_or_default(),
+                last: last.map(|value| value * style.factor),
+            }
         })
         .collect();
     let steps = runs.iter().map(|r| r.steps).max().unwrap_or(1).max(1);
     let title = if name.is_empty() { style.title.to_string() } else { format!("{}, {name}", style.title) };
     let axis = Axis::whole("optimiser steps", 0.0, steps as f64);
-    overlay(document, &title, &points, (axis, style.axis, style.vertical));
+    overlay(document, &title, &drawn, (axis, style.axis, style.vertical));
+}
+
+/// A run's curve.
+struct Drawn<'a> {
+    name: &'a str,
+    points: Vec<Point>,
+    last: Option<f64>,
 }
 
 fn validations_by_hour(document: &mut Document, runs: &[RunReport]) {
     let point = |x: f64, value: f64| Point { x, mean: value, min: value, max: value, count: 1 };
-    let points: Vec<(&str, Vec<Point>)> = runs
+    let drawn: Vec<Drawn> = runs
         .iter()
         .map(|run| {
             let timed = run.validations.iter().filter_map(|v| Some(point(v.minutes? / 60.0, v.metric)));
-            (run.name.as_str(), timed.collect())
+            let points: Vec<Point> = timed.collect();
+            Drawn { name: &run.name, last: points.last().map(|p| p.mean), points }
         })
         .collect();
-    let hours = points.iter().flat_map(|(_, p)| p).map(|p| p.x).fold(0.0, f64::max);
+    let hours = drawn.iter().flat_map(|d| &d.points).map(|p| p.x).fold(0.0, f64::max);
     if hours > 0.0 {
         let axis = Axis::linear("hours since the start / h", 0.0, hours);
         let y = "metric (lower is better)";
-        overlay(document, "Validation metric by time", &points, (axis, y, Vertical::Fitted));
+        overlay(document, "Validation metric by time", &drawn, (axis, y, Vertical::Fitted));
     }
 }
 
 /// A curve of each run; runs without points keep their colour and are left out.
-fn overlay(
-    document: &mut Document,
-    title: &str,
-    points: &[(&str, Vec<Point>)],
-    (x, y, vertical): (Axis, &str, Vertical),
-) {
-    let curves: Vec<Curve> = points
-        .iter()
-        .map(|(name, points)| Curve { name, points, last: points.last().map(|p| p.mean) })
-        .collect();
+fn overlay(document: &mut Document, title: &str, drawn: &[Drawn], (x, y, vertical): (Axis, &str, Vertical)) {
+    let curves: Vec<Curve> =
+        drawn.iter().map(|d| Curve { name: d.name, points: &d.points, last: d.last }).collect();
     for curve in &curves {
         document.curve(title, x.title(), curve);
     }
     let plot = line::draw(&curves, x, y, vertical) + &line::legend(&curves);
-    document.figure(title, &plot, "");
-}
-
-fn scaled(points: &[Point], factor: f64) -> Vec<Point> {
-    let scale = |p: &Point| Point { mean: p.mean * factor, min: p.min * factor, max: p.max * factor, ..*p };
-    points.iter().map(scale).collect()
+    let merged = drawn.iter().flat_map(|d| &d.points).map(|p| p.count).max().unwrap_or(1);
+    let note = if merged > 1 { format!("Means of up to {} steps.", integer(merged)) } else { String::new() };
+    document.figure(title, &plot, &note);
 }
 
 fn time_to_match(document: &mut Document, report: &CompareReport) {
@@ -259,10 +277,10 @@ fn ablation(document: &mut Document, report: &CompareReport) {
     for row in &report.ablation {
         table.row(vec![
             Cell::text(&row.method),
-            Cell::number(row.improvement.map(|m| 100.0 * m.share), 3),
+            Cell::fixed(row.improvement.map(|m| 100.0 * m.share), 1),
             Cell::integer(row.improvement.map_or(0, |m| m.tasks)),
-            Cell::number(row.table_6, 4),
-            Cell::number(row.table_12, 4),
+            Cell::fixed(row.table_6, 1),
+            Cell::fixed(row.table_12, 2),
             Cell::text(&row.missing.join(", ")),
         ]);
     }

@@ -9,6 +9,7 @@ pub use page::document;
 use crate::error::ReportError;
 use crate::paper::Paper;
 use crate::run_report::RunReport;
+use crate::sessions::{self, Session};
 
 /// What turns hours into emissions.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -58,8 +59,10 @@ pub struct Item {
     pub label: String,
     /// Hours on the clock, of a run.
     pub wall_hours: Option<f64>,
-    /// Devices at work at once, of a run.
+    /// Devices at work at once, of a run; absent where sessions had different ones.
     pub devices: Option<u32>,
+    /// Where that number is from, of a run.
+    pub devices_from: Option<DevicesFrom>,
     /// Device hours.
     pub hours: f64,
     /// Energy, kWh.
@@ -68,6 +71,29 @@ pub struct Item {
     pub emissions_kg: f64,
     /// Structures consumed, of a run.
     pub samples: Option<u64>,
+}
+
+/// Where a number of devices is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DevicesFrom {
+    /// The user said it.
+    Given,
+    /// The run recorded it.
+    Record,
+    /// Nobody told; one is assumed.
+    Assumed,
+}
+
+impl DevicesFrom {
+    /// For people.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Given => "given",
+            Self::Record => "recorded",
+            Self::Assumed => "assumed",
+        }
+    }
 }
 
 /// A row of Table 14 with its figure worked out anew.
@@ -107,6 +133,7 @@ impl Item {
             label: label.into(),
             wall_hours: None,
             devices: None,
+            devices_from: None,
             hours,
             energy_kwh: rates.energy(hours),
             emissions_kg: rates.emissions(hours),
@@ -114,16 +141,30 @@ impl Item {
         }
     }
 
-    /// A run on so many devices; `None` if it recorded no time.
-    pub fn of_run(run: &RunReport, devices: u32, rates: &Rates) -> Option<Self> {
-        let wall = run.minutes? / 60.0;
+    /// A run on so many devices, else on those that it recorded, else on one; `None` if it recorded no time.
+    pub fn of_run(run: &RunReport, given: Option<u32>, rates: &Rates) -> Option<Self> {
+        let minutes = run.minutes?;
+        let wall = minutes / 60.0;
+        let recorded = sessions::device_hours(&run.sessions, minutes);
+        let (devices, from, hours) = match (given, recorded) {
+            (Some(devices), _) => (Some(devices), DevicesFrom::Given, wall * f64::from(devices)),
+            (None, Some(hours)) => (same_devices(&run.sessions), DevicesFrom::Record, hours),
+            (None, None) => (Some(1), DevicesFrom::Assumed, wall),
+        };
         Some(Self {
             wall_hours: Some(wall),
-            devices: Some(devices),
+            devices,
+            devices_from: Some(from),
             samples: run.samples,
-            ..Self::given(&run.name, wall * f64::from(devices), rates)
+            ..Self::given(&run.name, hours, rates)
         })
     }
+}
+
+/// The number of devices, if it was the same in all sessions.
+fn same_devices(sessions: &[Session]) -> Option<u32> {
+    let first = sessions.first()?.devices();
+    sessions.iter().all(|s| s.devices() == first).then_some(first)
 }
 
 impl CostReport {

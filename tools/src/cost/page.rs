@@ -1,6 +1,6 @@
 //! The page of `jmp-tools cost`.
 
-use super::{CostReport, Item, Rates};
+use super::{CostReport, DevicesFrom, Item, Rates};
 use crate::document::Document;
 use crate::html::{Cell, Table};
 use crate::number::significant;
@@ -28,7 +28,8 @@ pub fn document(report: &CostReport) -> Document {
 
 const METHOD: &str = "Emissions = device hours × power × PUE × carbon intensity, with the power of a device at full load \
     all the time, as in the paper's App. E. Hours of a run are those of its clock, validations and checkpoints \
-    included, times the number of devices.";
+    included, times the number of devices: those given, else those that the run recorded (GPUs by rank, processors by \
+    machine), else one.";
 
 fn rate_facts(rates: &Rates) -> [(&'static str, String); 3] {
     [
@@ -43,6 +44,7 @@ fn items(report: &CostReport) -> Table {
         "what",
         "hours on the clock / h",
         "devices",
+        "devices are",
         "device hours / h",
         "energy / kWh",
         "emissions / kg CO₂eq",
@@ -56,6 +58,7 @@ fn items(report: &CostReport) -> Table {
             Cell::text(&item.label),
             Cell::number(item.wall_hours, 4),
             item.devices.map_or(Cell::number(None, 1), |d| Cell::integer(u64::from(d))),
+            Cell::text(item.devices_from.map_or("–", DevicesFrom::words)),
             Cell::number(Some(item.hours), 4),
             Cell::number(Some(item.energy_kwh), 4),
             Cell::number(Some(item.emissions_kg), 4),
@@ -66,10 +69,11 @@ fn items(report: &CostReport) -> Table {
     if report.items.len() > 1 {
         let energy: f64 = report.items.iter().map(|i| i.energy_kwh).sum();
         let none = || Cell::number(None, 1);
-        table.row(vec![
+        table.total(vec![
             Cell::text("all"),
             none(),
             none(),
+            Cell::text("–"),
             Cell::number(Some(report.total_hours), 4),
             Cell::number(Some(energy), 4),
             Cell::number(Some(report.total_kg), 4),
@@ -91,16 +95,16 @@ fn paper(report: &CostReport) -> Table {
     let row = |label: &str, hours: f64, printed: f64, computed: f64| {
         vec![
             Cell::text(label),
-            Cell::number(Some(hours), 6),
-            Cell::number(Some(printed), 6),
-            Cell::number(Some(computed), 6),
+            Cell::fixed(Some(hours), 0),
+            Cell::fixed(Some(printed), 2),
+            Cell::fixed(Some(computed), 2),
         ]
     };
     for item in &report.paper {
         table.row(row(&item.label, item.hours, item.printed_kg, item.computed_kg));
     }
     let sum = |of: fn(&super::PaperItem) -> f64| report.paper.iter().map(of).sum();
-    table.row(row("all", sum(|i| i.hours), sum(|i| i.printed_kg), sum(|i| i.computed_kg)));
+    table.total(row("all", sum(|i| i.hours), sum(|i| i.printed_kg), sum(|i| i.computed_kg)));
     table
 }
 

@@ -45,8 +45,11 @@ fn nearest(report: &SimilarityReport) -> Table {
     for row in &report.elements {
         let mut others: Vec<_> = learned(row).collect();
         others.sort_by(|a, b| b.cosine.total_cmp(&a.cosine));
-        let texts: Vec<String> =
-            others.iter().take(NAMED).map(|s| format!("{} ({})", s.symbol, shown(s.cosine, 2))).collect();
+        let texts: Vec<String> = others
+            .iter()
+            .take(NAMED)
+            .map(|s| format!("{}\u{a0}({})", s.symbol, shown(s.cosine, 2)))
+            .collect();
         table.row(vec![Cell::text(row.symbol), Cell::text(&texts.join(", "))]);
     }
     table

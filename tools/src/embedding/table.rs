@@ -75,12 +75,19 @@ fn read(path: &Path, made_by: &str, columns: &[&str]) -> Result<DataFrame, Repor
         return Err(ReportError::Usage(text));
     }
     let name = PlRefPath::try_from_path(path).map_err(wrong(path, "its name"))?;
-    let chosen: Vec<Expr> = columns.iter().map(|name| col(*name)).collect();
-    let frame = LazyFrame::scan_parquet(name, ScanArgsParquet::default());
-    frame.and_then(|f| f.select(chosen).collect()).map_err(|e| ReportError::Run {
+    let other = |found: String| ReportError::Run {
         path: path.to_path_buf(),
-        problem: format!("expected the {made_by} with columns {}: {e}", columns.join(", ")),
-    })
+        problem: format!("expected the {made_by} with columns {}, found {found}", columns.join(", ")),
+    };
+    let mut frame =
+        LazyFrame::scan_parquet(name, ScanArgsParquet::default()).map_err(|e| other(e.to_string()))?;
+    let schema = frame.collect_schema().map_err(|e| other(e.to_string()))?;
+    if columns.iter().any(|name| !schema.contains(name)) {
+        let found: Vec<&str> = schema.iter_names().map(PlSmallStr::as_str).collect();
+        return Err(other(found.join(", ")));
+    }
+    let chosen: Vec<Expr> = columns.iter().map(|name| col(*name)).collect();
+    frame.select(chosen).collect().map_err(|e| other(e.to_string()))
 }
 
 fn wrong(path: &Path, what: &str) -> impl FnOnce(PolarsError) -> ReportError {

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{By, CheckedSet, Comparison, SetSummary};
 use crate::document::Document;
 use crate::html::{Cell, Table};
-use crate::number::significant;
+use crate::number::{integer, significant};
 use crate::svg::matrix;
 
 /// All that the page says.
@@ -50,7 +50,7 @@ impl OverlapReport {
         document.open_grid();
         matrix_figure(document, comparison);
         document.close_grid();
-        document.table(&pairs(comparison));
+        pairs(document, comparison);
         document.table(&sets(comparison));
         document.table(&formulas(comparison));
         document.close_section();
@@ -104,7 +104,8 @@ fn matrix_figure(document: &mut Document, comparison: &Comparison) {
     document.figure("Share of each checked set that a reference set has", &plot, "");
 }
 
-fn pairs(comparison: &Comparison) -> Table {
+/// The pairs with an overlap; the others are zeros in the matrix and in the JSON.
+fn pairs(document: &mut Document, comparison: &Comparison) {
     let what = match comparison.by {
         By::Composition => "compositions",
         By::Formula => "formulas",
@@ -118,9 +119,14 @@ fn pairs(comparison: &Comparison) -> Table {
         format!("{what} found"),
         "structures of the reference set like them".into(),
     ];
-    let mut table = Table::new("Pairs of sets", columns);
+    let mut table = Table::new("Pairs of sets with an overlap", columns);
+    let mut without = 0;
     for checked in &comparison.checked {
         for against in &checked.against {
+            if against.overlapping == 0 {
+                without += 1;
+                continue;
+            }
             table.row(vec![
                 Cell::text(&checked.set.name),
                 Cell::text(&against.reference),
@@ -131,7 +137,13 @@ fn pairs(comparison: &Comparison) -> Table {
             ]);
         }
     }
-    table
+    document.table(&table);
+    let text = match without {
+        0 => return,
+        1 => "One pair of sets has nothing in common.".into(),
+        n => format!("{} pairs of sets have nothing in common.", integer(n)),
+    };
+    document.paragraph("note", &text);
 }
 
 fn sets(comparison: &Comparison) -> Table {

@@ -1,6 +1,6 @@
 //! A run's error on one of the paper's tasks, and in what its settings differ from the paper's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::Serialize;
@@ -25,12 +25,16 @@ pub struct Ours {
     pub fold: Option<u8>,
     /// Whether the model was trained on 50 structures: Table 10 is what it compares with.
     pub few_shot: bool,
+    /// The split that it was trained on, without MatBench's fold: runs on others are not averaged with it.
+    pub trained: Option<String>,
     /// The split.
     pub split: String,
     /// Structures judged.
     pub structures: Option<u64>,
     /// Mean absolute error in the paper's unit.
     pub error: f64,
+    /// The paper's unit.
+    pub unit: String,
     /// The same on the parts that a mask tells apart (Table 16): `overlapping`, `non_overlapping`, `combined`.
     pub by_overlap: BTreeMap<String, f64>,
     /// In what the settings differ from the paper's, as far as the run tells.
@@ -62,7 +66,8 @@ pub fn of(paper: &Paper, run: &Judged, split: Option<&str>) -> Result<Vec<Ours>,
         }
     }
     if evaluations.is_empty() {
-        let have: Vec<&str> = report.evaluations.iter().map(|e| e.split.as_str()).collect();
+        let have: BTreeSet<&str> = report.evaluations.iter().map(|e| e.split.as_str()).collect();
+        let have: Vec<&str> = have.into_iter().collect();
         return Err(wrong(format!(
             "expected an evaluation of {}, found {}; run `jmp-train evaluate CONFIG --checkpoint {} --split SPLIT`",
             split.map_or("a test split".into(), |s| format!("split {s}")),
@@ -113,9 +118,11 @@ fn one(
             task: task.id.clone(),
             fold: recognise::fold(&evaluation.split),
             few_shot,
+            trained: training_split(&run.settings).map(recognise::without_fold),
             split: evaluation.split.clone(),
             structures: errors.structures,
             error: error.value * factor,
+            unit: task.unit.clone(),
             by_overlap: by_overlap(errors, &error.quantity, factor),
             differs: differs(run, task, evaluation, (path, errors, few_shot)),
         })
@@ -152,8 +159,16 @@ fn differs(
         Some(other) => texts.push(format!("model {other}, not the paper's JMP-S or JMP-L")),
         None => texts.push("the model is not recorded".into()),
     }
-    let changed = settings.below("model.").filter(|(key, _)| *key != "model.preset");
-    texts.extend(changed.map(|(key, value)| format!("{key} = {value}")));
+    let changed: Vec<String> = settings
+        .below("model.")
+        .filter(|(key, _)| *key != "model.preset")
+        .map(|(key, value)| {
+            format!("{} {value}", key.trim_start_matches("model.").trim_start_matches("sizes."))
+        })
+        .collect();
+    if !changed.is_empty() {
+        texts.push(format!("of the model: {}", changed.join(", ")));
+    }
     if !is_test(&evaluation.split) {
         texts.push(format!("judged on split {}", evaluation.split));
     }

@@ -1,12 +1,14 @@
 //! The page of `jmp-tools results`.
 
+use std::collections::BTreeMap;
+
 use super::ResultsReport;
 use super::ours::Ours;
 use super::rows::{DatasetMean, Error, FOLDS, Part, ResultRow};
 use crate::document::Document;
 use crate::html::{Cell, Table};
 use crate::number::{integer, significant};
-use crate::paper::improvement::{compared, relative};
+use crate::paper::improvement::{self, Mean, compared, relative};
 use crate::paper::{Comparison, Paper, Printed};
 use crate::svg::bars::{self, Bar};
 
@@ -40,7 +42,8 @@ fn ours(document: &mut Document, report: &ResultsReport, paper: &Paper) {
         worse. The paper's columns are its printed numbers.";
     document.paragraph("note", note);
     document.table(&overlap(report, paper));
-    document.table(&settings(report));
+    document.table(&runs(report));
+    document.table(&differing(report));
     document.close_section();
 }
 
@@ -61,7 +64,7 @@ fn errors(caption: &str, rows: &[&ResultRow], paper: &Paper) -> Table {
     let mut table = Table::new(caption, columns);
     for row in rows {
         let Some(task) = paper.task(&row.task) else { continue };
-        let percent = |share: Option<f64>| Cell::number(share.map(|s| 100.0 * s), 3);
+        let percent = |share: Option<f64>| Cell::fixed(share.map(|s| 100.0 * s), 1);
         let [scratch_s, scratch_l, jmp_s, jmp_l] = row.paper;
         table.row(vec![
             Cell::text(&with_unit(&named(&task.label, row), &task.unit)),
@@ -84,9 +87,10 @@ fn errors(caption: &str, rows: &[&ResultRow], paper: &Paper) -> Table {
 
 fn named(label: &str, row: &ResultRow) -> String {
     let count = row.tuned.or(row.scratch).map_or(0, |e| e.count);
+    let label = row.trained.as_ref().map_or(label.into(), |split| format!("{label}, trained on {split}"));
     match row.part {
         Part::Whole if count > 1 => format!("{label}, mean of {count} runs"),
-        Part::Whole => label.into(),
+        Part::Whole => label,
         Part::Fold(fold) => format!("{label}, fold {fold}"),
         Part::Mean if count == FOLDS => format!("{label}, mean of folds"),
         Part::Mean => format!("{label}, mean of {count} of {FOLDS} folds"),
@@ -131,27 +135,45 @@ fn overlap(report: &ResultsReport, paper: &Paper) -> Table {
     table
 }
 
-/// What each run was, and in what it differs from the paper's.
-fn settings(report: &ResultsReport) -> Table {
-    let columns = ["run", "kind", "task", "split", "structures judged", "how it differs from the paper's"];
+/// What each run was.
+fn runs(report: &ResultsReport) -> Table {
+    let columns = ["run", "kind", "task", "trained on", "judged on", "structures judged", "error", "unit"];
     let mut table = Table::new("Runs", columns);
     let mut add = |kind: &str, ours: &Ours| {
-        let differs = if ours.differs.is_empty() {
-            "in nothing that is recorded".into()
-        } else {
-            ours.differs.join("; ")
-        };
         table.row(vec![
             Cell::text(&ours.run),
             Cell::text(kind),
             Cell::text(&ours.task),
+            Cell::text(ours.trained.as_deref().unwrap_or("–")),
             Cell::text(&ours.split),
             ours.structures.map_or(Cell::number(None, 1), Cell::integer),
-            Cell::text(&differs),
+            Cell::number(Some(ours.error), 4),
+            Cell::text(&ours.unit),
         ]);
     };
     report.tuned.iter().for_each(|o| add("fine-tuned", o));
     report.scratch.iter().for_each(|o| add("scratch", o));
+    table
+}
+
+/// In what runs differ from the paper's: runs that differ in the same are told together.
+fn differing(report: &ResultsReport) -> Table {
+    let mut table = Table::new("How runs differ from the paper's", ["runs", "difference"]);
+    let mut runs: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let all = || report.tuned.iter().chain(&report.scratch);
+    for ours in all() {
+        let names = if ours.differs.is_empty() {
+            vec!["in nothing that is recorded"]
+        } else {
+            ours.differs.iter().map(String::as_str).collect()
+        };
+        names.into_iter().for_each(|text| runs.entry(text).or_default().push(&ours.run));
+    }
+    let most = all().count();
+    for (text, names) in runs {
+        let who = if names.len() == most { "all".into() } else { names.join(", ") };
+        table.row(vec![Cell::text(&who), Cell::text(text)]);
+    }
     table
 }
 
@@ -168,9 +190,8 @@ fn improvements(document: &mut Document, report: &ResultsReport) {
     ];
     let mut table = Table::new("Mean relative improvement over training from scratch", columns);
     for mean in &report.means {
-        let percent =
-            |m: Option<crate::paper::improvement::Mean>| Cell::number(m.map(|m| 100.0 * m.share), 3);
-        table.row(vec![
+        let percent = |m: Option<Mean>| Cell::fixed(m.map(|m| 100.0 * m.share), 1);
+        let cells = vec![
             Cell::text(&mean.dataset),
             percent(mean.ours),
             Cell::integer(mean.ours.map_or(0, |m| m.tasks)),
@@ -178,7 +199,8 @@ fn improvements(document: &mut Document, report: &ResultsReport) {
             percent(mean.large),
             percent(mean.small),
             Cell::integer(mean.large.map_or(0, |m| m.tasks)),
-        ]);
+        ];
+        if mean.dataset == "all" { table.total(cells) } else { table.row(cells) }
     }
     document.table(&table);
     let note = "Of each task (scratch − fine-tuned) / scratch, then the mean over a dataset's tasks (Figure 2c, App. C.1). Printed \
@@ -196,9 +218,8 @@ fn improvement_bars(means: &[DatasetMean]) -> String {
         .iter()
         .flat_map(|m| {
             let paper = m.printed.map(|p| (format!("{}: JMP-L over GN-OC-L, paper", m.dataset), p.value, 0));
-            let ours = m
-                .ours
-                .map(|o| (format!("{}: ours, {} tasks", m.dataset, integer(o.tasks)), 100.0 * o.share, 1));
+            let ours =
+                m.ours.map(|o| (format!("{}: ours, {}", m.dataset, tasks(o.tasks)), 100.0 * o.share, 1));
             [paper, ours]
         })
         .flatten()
@@ -206,6 +227,10 @@ fn improvement_bars(means: &[DatasetMean]) -> String {
     let drawn: Vec<Bar> =
         named.iter().map(|(name, value, series)| Bar { name, value: *value, series: *series }).collect();
     bars::draw(&drawn, "mean relative improvement / %")
+}
+
+fn tasks(count: u64) -> String {
+    if count == 1 { "1 task".into() } else { format!("{} tasks", integer(count)) }
 }
 
 fn of_the_paper(document: &mut Document, paper: &Paper) {
@@ -236,7 +261,7 @@ fn figure_2(paper: &Paper) -> Table {
                 Cell::text(&comparison.what),
                 Cell::text(dataset),
                 printed(Some(*told)),
-                Cell::number(mean_of(&pairs, Some(dataset)), 3),
+                Cell::fixed(mean_of(&pairs, Some(dataset)), 1),
             ]);
         }
         let fold_0 = compared(paper, &Comparison { matbench_mean: false, ..comparison.clone() });
@@ -244,7 +269,7 @@ fn figure_2(paper: &Paper) -> Table {
             Cell::text(&comparison.what),
             Cell::text("all 40 tasks"),
             printed(Some(comparison.average)),
-            Cell::number(mean_of(&fold_0, None), 3),
+            Cell::fixed(mean_of(&fold_0, None), 1),
         ]);
     }
     table
@@ -254,7 +279,7 @@ fn figure_2(paper: &Paper) -> Table {
 fn mean_of(pairs: &[(&str, Printed, Printed)], dataset: Option<&str>) -> Option<f64> {
     let chosen = pairs.iter().filter(|(d, ..)| dataset.is_none_or(|wanted| *d == wanted));
     let shares = chosen.filter_map(|(_, b, m)| relative(b.value, m.value));
-    crate::paper::improvement::mean(shares).map(|m| 100.0 * m.share)
+    improvement::mean(shares).map(|m| 100.0 * m.share)
 }
 
 fn figure_3(paper: &Paper) -> Table {
@@ -267,8 +292,8 @@ fn figure_3(paper: &Paper) -> Table {
         };
         table.row(vec![
             Cell::text(&format!("{model} over {baseline}")),
-            Cell::number(share("qm9/eps_LUMO"), 3),
-            Cell::number(share("qm9/eps_HOMO"), 3),
+            Cell::fixed(share("qm9/eps_LUMO"), 1),
+            Cell::fixed(share("qm9/eps_HOMO"), 1),
         ]);
     }
     table

@@ -31,6 +31,15 @@ pub fn fold(split: &str) -> Option<u8> {
     split.split('_').find_map(|word| word.strip_prefix("fold")?.parse().ok())
 }
 
+/// A split's name without its fold: `fold3_train` → `train`.
+pub fn without_fold(split: &str) -> String {
+    let words = split.split('_').filter(|word| {
+        word.strip_prefix("fold")
+            .is_none_or(|number| number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()))
+    });
+    words.collect::<Vec<_>>().join("_")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,5 +70,9 @@ mod tests {
     #[test]
     fn folds_are_in_the_names_of_splits() {
         assert_eq!((fold("fold3_test"), fold("test"), fold("fold_test")), (Some(3), None, None));
+        assert_eq!(
+            (without_fold("fold3_train"), without_fold("train_01")),
+            ("train".into(), "train_01".into())
+        );
     }
 }

@@ -43,6 +43,8 @@ pub struct ResultRow {
     pub part: Part,
     /// Whether all models were trained on 50 structures (Table 10).
     pub few_shot: bool,
+    /// The split that ours were trained on, if the runs of the task were trained on several.
+    pub trained: Option<String>,
     /// The best of other people's models in the paper's table.
     pub best_other: Option<(String, Printed)>,
     /// GN-OC-S, GN-OC-L, JMP-S, JMP-L.
@@ -63,10 +65,16 @@ pub fn all(paper: &Paper, tuned: &[Ours], scratch: &[Ours]) -> Vec<ResultRow> {
     for few_shot in [false, true] {
         for task in &paper.tasks {
             let of = |o: &&Ours| o.task == task.id && o.few_shot == few_shot;
-            let (tuned, scratch): (Vec<&Ours>, Vec<&Ours>) =
-                (tuned.iter().filter(of).collect(), scratch.iter().filter(of).collect());
-            for part in parts(tuned.iter().chain(&scratch)) {
-                rows.push(row(paper, (task, part, few_shot), &tuned, &scratch));
+            let trained: BTreeSet<_> = tuned.iter().chain(scratch).filter(of).map(|o| &o.trained).collect();
+            for split in &trained {
+                let of = |o: &&Ours| of(o) && o.trained == **split;
+                let (tuned, scratch): (Vec<&Ours>, Vec<&Ours>) =
+                    (tuned.iter().filter(of).collect(), scratch.iter().filter(of).collect());
+                for part in parts(tuned.iter().chain(&scratch)) {
+                    let told = split.as_ref().filter(|_| trained.len() > 1).cloned();
+                    let row = row(paper, (task, part, few_shot), &tuned, &scratch);
+                    rows.push(ResultRow { trained: told, ..row });
+                }
             }
         }
     }
@@ -100,6 +108,7 @@ fn row(
         task: task.id.clone(),
         part,
         few_shot,
+        trained: None,
         best_other: table.and_then(|t| best_other(t, task, part)),
         paper: told,
         scratch,
@@ -190,13 +199,16 @@ pub fn means(paper: &Paper, rows: &[ResultRow]) -> Vec<DatasetMean> {
     datasets.iter().map(|d| Some(*d)).chain([None]).map(one).collect()
 }
 
-/// One improvement a task: of MatBench that of fold 0, as the paper's comparisons with scratch models.
+/// One improvement a task: of MatBench that of fold 0, as the paper's comparisons with scratch models; of runs that were
+/// trained on several splits the mean over these.
 fn our_shares<'a>(paper: &'a Paper, rows: &[ResultRow]) -> Vec<(&'a str, f64)> {
     let of = |task: &str| {
         let mut own: Vec<&ResultRow> =
             rows.iter().filter(|r| r.task == task && !r.few_shot && r.improvement.is_some()).collect();
         own.sort_by_key(|r| r.part);
-        own.first().and_then(|r| r.improvement)
+        let first = own.first()?.part;
+        let shares = own.iter().filter(|r| r.part == first).filter_map(|r| r.improvement);
+        improvement::mean(shares).map(|m| m.share)
     };
     paper.tasks.iter().filter_map(|t| Some((t.dataset.as_str(), of(&t.id)?))).collect()
 }
@@ -211,9 +223,11 @@ mod tests {
             task: task.into(),
             fold,
             few_shot: false,
+            trained: None,
             split: "test".into(),
             structures: None,
             error,
+            unit: String::new(),
             by_overlap: [].into(),
             differs: vec![],
         }
@@ -261,6 +275,19 @@ mod tests {
         let rows = all(&paper, &[few], &[]);
         assert_eq!(rows[0].paper.map(|p| p.map(|p| p.value)), [None, Some(119.7), None, Some(36.8)]);
         assert_eq!(rows[0].over_paper, [None, Some(-1.0)]);
+    }
+
+    #[test]
+    fn runs_on_other_training_splits_are_not_averaged() {
+        let paper = Paper::read().unwrap();
+        let on =
+            |split: &str, error| Ours { trained: Some(split.into()), ..ours("rmd17/ethanol", None, error) };
+        let rows =
+            all(&paper, &[on("fit50", 8.0), on("fit950", 2.0), on("fit50", 4.0)], &[on("fit50", 12.0)]);
+        let told: Vec<_> =
+            rows.iter().map(|r| (r.trained.as_deref(), r.tuned.unwrap().value, r.improvement)).collect();
+        assert_eq!(told, [(Some("fit50"), 6.0, Some(0.5)), (Some("fit950"), 2.0, None)]);
+        assert_eq!(all(&paper, &[on("fit", 1.0)], &[])[0].trained, None);
     }
 
     #[test]

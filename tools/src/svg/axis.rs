@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use super::{HEIGHT, WIDTH, coordinate};
 use crate::html::escape;
-use crate::number::tick;
+use crate::number::{tick, ticks};
 
-/// Room for the tick labels of the vertical axis.
+/// Room for the tick labels of the vertical axis, at least.
 const LEFT: f64 = 46.0;
 const RIGHT: f64 = 12.0;
 /// Room for the vertical axis' title, which stands above it: turned text is hard to read on a phone.
@@ -102,17 +102,20 @@ fn round_step(raw: f64) -> f64 {
 pub struct Frame {
     x: Axis,
     y: Axis,
+    /// Room for the tick labels of the vertical axis.
+    left: f64,
 }
 
 impl Frame {
     /// A plot of [`WIDTH`] × [`HEIGHT`].
     pub fn new(x: Axis, y: Axis) -> Self {
-        Self { x, y }
+        let longest = labels(&y).iter().map(|(_, label)| label.chars().count()).max().unwrap_or(0);
+        Self { x, y, left: LEFT.max(longest as f64 * CHARACTER + 7.0) }
     }
 
     /// Horizontal coordinate of a value.
     pub fn x(&self, value: f64) -> f64 {
-        LEFT + self.x.share(value) * (WIDTH - LEFT - RIGHT)
+        self.left + self.x.share(value) * (WIDTH - self.left - RIGHT)
     }
 
     /// Vertical coordinate of a value.
@@ -127,7 +130,7 @@ impl Frame {
 
     /// Grid, ticks and titles.
     pub fn draw(&self, svg: &mut String) {
-        let (left, right, floor) = (LEFT, WIDTH - RIGHT, self.floor());
+        let (left, right, floor) = (self.left, WIDTH - RIGHT, self.floor());
         for (value, label) in labels(&self.y) {
             let y = coordinate(self.y(value));
             let _ = writeln!(svg, "<path class=\"grid\" d=\"M{left} {y}H{right}\"/>");
@@ -167,14 +170,20 @@ impl Frame {
 
 /// Ticks with labels that tell them apart.
 fn labels(axis: &Axis) -> Vec<(f64, String)> {
-    axis.ticks
-        .iter()
-        .map(|&value| (value, tick(if value.abs() < 1e-12 * axis.high.abs() { 0.0 } else { value })))
-        .collect()
+    let exact =
+        |&value: &f64| if value.abs() < 1e-12 * axis.high.abs().max(axis.low.abs()) { 0.0 } else { value };
+    let values: Vec<f64> = axis.ticks.iter().map(exact).collect();
+    let texts = match values[..] {
+        [first, second, ..] if !axis.log => ticks(&values, second - first),
+        _ => values.iter().copied().map(tick).collect(),
+    };
+    axis.ticks.iter().copied().zip(texts).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -187,6 +196,16 @@ mod tests {
         assert_eq!(Axis::log("F", 0.01, 100.0).ticks.len(), 5);
         assert_eq!(Axis::log("F", 3.0, 40.0).ticks, [5.0, 10.0, 20.0]);
         assert!(Axis::log("F", 1e-30, 1e30).ticks.len() <= 8);
+    }
+
+    #[test]
+    fn labels_of_a_narrow_range_differ() {
+        let axis = Axis::linear("energy / eV", -4210.04, -4208.76);
+        let texts: BTreeSet<String> = labels(&axis).into_iter().map(|(_, label)| label).collect();
+        assert_eq!(texts.len(), axis.ticks.len());
+        // Long labels get more room.
+        let frame = Frame::new(Axis::linear("x", 0.0, 1.0), axis);
+        assert!(frame.x(0.0) > LEFT);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{SERIES, WIDTH, coordinate, open};
 use crate::html::escape;
-use crate::number::significant;
+use crate::number::rounded;
 
 /// Height of a name and its bar.
 const PITCH: f64 = 32.0;
@@ -48,7 +48,7 @@ pub fn draw(bars: &[Bar], title: &str) -> String {
         }
         let end = zero + bar.value * scale;
         let (x, length) = (zero.min(end), (end - zero).abs().max(0.8));
-        let number = significant(bar.value, 3);
+        let number = rounded(bar.value, 3);
         let _ = writeln!(
             svg,
             "<rect class=\"share s{}\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"{THICK}\"><title>{}: {number}</title></rect>",

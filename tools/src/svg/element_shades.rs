@@ -6,12 +6,12 @@ use std::fmt::Write as _;
 use shards::element;
 
 use super::periodic_table::{CELL, corner, size};
-use super::{coordinate, open};
+use super::{coordinate, ink, open};
 use crate::html::escape;
 use crate::number::fixed;
 
-/// From this shade on, the cell's colour is nearer to the ink than to the paper.
-const DARK: f64 = 0.68;
+/// From this shade on, orange is nearer to white than to black in the dark scheme; in the light one black is readable on all of it.
+const BRIGHT: f64 = 0.64;
 
 /// An element's number.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,13 +47,16 @@ pub fn draw(shades: &BTreeMap<u8, Shade>, chosen: Option<u8>, what: &str) -> Str
         };
         let _ = if let Some(shade) = shades.get(&z) {
             let share = shade.value.abs() / most;
-            let class = if shade.value < 0.0 { "cell below" } else { "cell" };
+            let (class, ink) = if shade.value < 0.0 {
+                ("cell below", if share > BRIGHT { " bright" } else { "" })
+            } else {
+                ("cell", ink(share))
+            };
             writeln!(
                 svg,
-                "<g class=\"element{}\"><title>{symbol} (Z = {z}): {} {}</title>{}\
+                "<g class=\"element{ink}\"><title>{symbol} (Z = {z}): {} {}</title>{}\
                  <text class=\"symbol\" x=\"{middle}\" y=\"{}\">{symbol}</text>\
                  <text class=\"count\" x=\"{middle}\" y=\"{}\">{}</text></g>",
-                if share > DARK { " on" } else { "" },
                 escape(what),
                 escape(&shade.text),
                 cell(class, &format!(" fill-opacity=\"{share:.2}\"")),

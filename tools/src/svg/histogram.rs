@@ -17,7 +17,7 @@ pub fn draw(histogram: &Histogram, x_title: &str, y_title: &str) -> String {
     let x = match histogram.spacing {
         Spacing::Linear => Axis::linear(x_title, first.low, last.high),
         // A whole number's bar stands above its tick, not beside it.
-        Spacing::Whole => Axis::whole(x_title, first.low - 0.5, last.high - 0.5),
+        Spacing::Whole => whole_axis(x_title, first.low, last.high),
         Spacing::Log => Axis::log(x_title, first.low, last.high),
     };
     let most = histogram.bins.iter().map(|b| b.count).max().unwrap_or(0);
@@ -41,6 +41,14 @@ pub fn draw(histogram: &Histogram, x_title: &str, y_title: &str) -> String {
         );
     }
     svg + "</svg>"
+}
+
+/// Numbers that an axis of whole ones has room for, at least: the bar of a single number must not fill the plot.
+const FEWEST: f64 = 5.0;
+
+fn whole_axis(title: &str, low: f64, high: f64) -> Axis {
+    let more = ((FEWEST - (high - low)) / 2.0).max(0.0);
+    Axis::whole(title, (low - 0.5 - more).max(-0.5), high - 0.5 + more)
 }
 
 fn described(bin: &Bin, spacing: Spacing) -> String {
@@ -67,6 +75,17 @@ mod tests {
         assert_eq!(svg.matches("<rect").count(), 2);
         assert!(svg.contains(">energy / eV</text>") && svg.contains(">structures</text>"));
         assert!(!svg.contains("height=\"0\""), "a small bin vanished");
+    }
+
+    #[test]
+    fn a_single_whole_number_has_room_beside_it() {
+        let bins = vec![Bin { low: 9.0, high: 10.0, count: 4 }];
+        let svg = draw(&Histogram { spacing: Spacing::Whole, bins }, "atoms", "structures");
+        // A fifth of 360 − 46 − 12, less the gap.
+        assert!(
+            svg.contains("width=\"59.8\"") && svg.contains(">9</text>") && svg.contains(">11</text>"),
+            "{svg}"
+        );
     }
 
     #[test]

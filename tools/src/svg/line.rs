@@ -28,6 +28,9 @@ pub enum Vertical {
     Fitted,
 }
 
+/// With more curves than that, extremes are left out.
+const BANDED: usize = 4;
+
 /// Draws curves over the given horizontal axis. Means are lines; where a point stands for many steps, their extremes are a band behind it.
 pub fn draw(curves: &[Curve], x: Axis, y_title: &str, vertical: Vertical) -> String {
     let mut svg = open(WIDTH, HEIGHT, &format!("Curves: {y_title} by {}", x.title()));
@@ -36,9 +39,11 @@ pub fn draw(curves: &[Curve], x: Axis, y_title: &str, vertical: Vertical) -> Str
     }
     let frame = Frame::new(x, vertical_axis(curves, y_title, vertical));
     frame.draw(&mut svg);
+    // Behind many curves bands would cover one another.
+    let banded = curves.iter().filter(|c| !c.points.is_empty()).count() <= BANDED;
     for (index, curve) in curves.iter().enumerate() {
         let class = index % SERIES;
-        if curve.points.iter().any(|p| p.max > p.min) {
+        if banded && curve.points.iter().any(|p| p.max > p.min) {
             let _ = writeln!(svg, "<path class=\"band s{class}\" d=\"{}\"/>", band(&frame, curve.points));
         }
         match curve.points {
@@ -59,10 +64,11 @@ pub fn draw(curves: &[Curve], x: Axis, y_title: &str, vertical: Vertical) -> Str
     svg + "</svg>"
 }
 
-/// The legend of curves as HTML, with each one's last value, so that nothing lies over the plot.
+/// The legend of curves as HTML, with each one's last value, so that nothing lies over the plot. Curves without points keep
+/// their colour for the other plots of a page and are left out.
 pub fn legend(curves: &[Curve]) -> String {
     let mut html = String::from("<ul class=\"legend\">");
-    for (index, curve) in curves.iter().enumerate() {
+    for (index, curve) in curves.iter().enumerate().filter(|(_, c)| !c.points.is_empty()) {
         let last = curve.last.map(|v| significant(v, 3)).unwrap_or_default();
         let _ = write!(
             html,
@@ -78,7 +84,11 @@ fn vertical_axis(curves: &[Curve], title: &str, vertical: Vertical) -> Axis {
     let points = || curves.iter().flat_map(|c| c.points);
     let means = points().fold(None, |range, p| extend(range, p.mean));
     let (low, high) = means.unwrap_or((0.0, 1.0));
-    let top = points().map(|p| p.max).filter(|v| v.is_finite()).fold(high, f64::max);
+    let has_bands = curves.iter().filter(|c| !c.points.is_empty()).count() <= BANDED;
+    let top = points()
+        .map(|p| if has_bands { p.max } else { p.mean })
+        .filter(|v| v.is_finite())
+        .fold(high, f64::max);
     match vertical {
         Vertical::FromZero if low >= 0.0 => Axis::from_zero(title, top),
         Vertical::Fitted if low > 0.0 && high / low > 20.0 => Axis::log(title, low / 1.2, top * 1.2),

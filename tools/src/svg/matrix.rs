@@ -11,7 +11,7 @@ const ROW: f64 = 26.0;
 /// Room for the columns' numbers and the title above them.
 const TOP: f64 = 34.0;
 /// Room for the names of the rows, at most.
-const NAMES: f64 = 150.0;
+const NAMES: f64 = 190.0;
 /// Width of a character, at most.
 const CHARACTER: f64 = 6.6;
 /// Widest cell.
@@ -100,7 +100,7 @@ fn told(value: f64) -> String {
     match percent {
         p if p > 0.0 && p < 0.1 => "&lt;0.1 %".into(),
         p if (99.95..100.0).contains(&p) => "99.9 %".into(),
-        p => format!("{} %", significant((p * 10.0).round() / 10.0, 3)),
+        p => format!("{} %", significant((p * 10.0).round() / 10.0, 4)),
     }
 }
 

@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn segments_fill_the_bar() {
         let svg = draw(&[Bar { name: "T = 1".into(), segments: vec![("a", 3), ("b", 1)] }], "structures");
-        assert!(svg.contains("a: 3 structures, 75 %") && svg.contains(">25 %</text>"), "{svg}");
+        assert!(svg.contains("a: 3 structures, 75.0 %") && svg.contains(">25.0 %</text>"), "{svg}");
         assert_eq!(legend(&["a", "b"]).matches("<li>").count(), 2);
     }
 }

@@ -32,6 +32,13 @@ fn distributed_ranks_learn_what_one_process_learns() {
     for ranks in ["2", "3"] {
         let many = workshop.pretrain(&format!("ranks-{ranks}"), &["--ranks", ranks]);
         assert_same_course(&one, &many, 1e-12);
+        // What a report works the cost out from: ranks of one machine.
+        let sessions = many.records("session");
+        assert_eq!((sessions.len(), sessions[0]["device"].as_str()), (1, Some("cpu")));
+        assert_eq!(
+            (sessions[0]["ranks"].to_string(), sessions[0]["machines"].as_u64()),
+            (ranks.into(), Some(1))
+        );
         let (apart, name) = distance(&wanted, &many.tensors(22));
         assert!(apart < 1e-12, "{ranks} ranks: {name} is {apart:e} apart");
     }
