@@ -33,8 +33,8 @@ validation = { max_structures = 2 }
 
 [[pretrain.dataset]]
 name = "oc20"
-train = "train"
-val = "train"
+train = "all"
+val = "all"
 cutoff = 5.0
 neighbors = 8
 
