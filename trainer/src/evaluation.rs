@@ -74,7 +74,19 @@ impl Evaluation {
         for (index, task) in tasks.iter().enumerate() {
             let record = &task.record;
             let mut sums = BreakdownSums::new(record, mask.as_ref().map(|(_, mask)| mask));
+            let mut errors = judge.errors_on(index, (&split, u64::MAX), &|| false, |batch, prediction| {
+                let mut told = prediction.clone();
+                let mut labelled = batch.clone();
+                if !record.has_value() {
+                    told.energy.fill(f64::NAN);
+                    labelled.has_energy.fill(false);
+                }
+                sums.observe(&labelled, &told).map_err(|id| {
+                    let path = mask.as_ref().map_or(PathBuf::new(), |(file, _)| file.to_path_buf());
+                    MaskError::Absent { path, id }
                 })?;
+                Ok(writer.write(&record.name, &record.transform, batch, &told)?)
+            })?;
             if !record.has_value() {
                 (errors.energy_mae, errors.energy_mae_per_atom, errors.energy_within) = (None, None, None);
             }
