@@ -75,7 +75,8 @@ impl<'a> BreakdownSums<'a> {
         for (g, natoms) in batch.natoms.iter().enumerate() {
             let atoms = start..start + *natoms as usize;
             start = atoms.end;
-            let error = batch.has_energy[g].then(|| self.label_error(prediction.energy[g], batch.energy[g]));
+            let has_error = batch.has_energy[g] && self.record.has_value();
+            let error = has_error.then(|| self.label_error(prediction.energy[g], batch.energy[g]));
             let forces = prediction.forces.as_ref().filter(|_| batch.has_forces[g]);
             let of_atom = |atom: usize| -> f64 {
                 let Some(forces) = forces else { return 0.0 };

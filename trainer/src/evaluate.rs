@@ -1,23 +1,25 @@
 //! Judging a network on splits: errors in physical units, and the predictions themselves.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use shards::batch::HostBatch;
 use shards::stream::Share;
 use shards::targets::TargetTransform;
 use thiserror::Error;
 
+use crate::checkpoint::TaskRecord;
 use crate::config::number::{Count, Positive};
 use crate::config::{Config, RunKind};
 use crate::data::sequential;
 use crate::distributed::World;
+use crate::diverged::{Diverged, without};
 use crate::learner::predict;
-use crate::metrics::{Errors, Metrics};
+use crate::metrics::{ErrorSums, Errors, Metrics};
 use crate::network::Network;
 use crate::prediction::HostPrediction;
-use crate::scalar::ScalarSums;
+use crate::scalar::{Pair, ScalarSums};
 use crate::task::{Task, TaskError};
 
 /// Errors on the validation splits and the one number that checkpoints are chosen by.
@@ -25,7 +27,7 @@ use crate::task::{Task, TaskError};
 pub struct Judgement {
     /// Lower is better: force MAE in eV/Å where forces are learnt in fine-tuning, energy MAE in eV otherwise, of a property
     /// its MAE in the unit that errors are told in or the cross-entropy of classes; in
-    /// pre-training the mean over tasks of λ-weighed errors in normalised units.
+    /// pre-training the mean over tasks of λ-weighed errors in normalised units. Infinite where a prediction is not finite.
     pub metric: f64,
     /// Errors by task.
     pub tasks: BTreeMap<String, Errors>,
@@ -60,7 +62,7 @@ pub fn validate(judge: Judge, interrupted: impl Fn() -> bool) -> anyhow::Result<
     for (index, task) in tasks.iter().enumerate() {
         let Some(split) = &task.val else { continue };
         let limit = config.validation.max_structures.map_or(u64::MAX, Count::get);
-        let errors = judge.errors_on(index, (split, limit), &interrupted, |_, _| Ok(()))?;
+        let errors = judge.errors_on(index, (split, limit), &interrupted, |_| Ok(()))?;
         metrics.push(metric(config.kind, task, &errors)?);
         judged.insert(task.record.name.clone(), errors);
     }
@@ -77,9 +79,9 @@ impl Judge<'_> {
     pub fn energy_constant(&self, index: usize) -> anyhow::Result<Option<f64>> {
         let (mut sum, mut count) = (0.0, 0_u64);
         let whole = (self.tasks[index].record.split.as_str(), u64::MAX);
-        self.errors_on(index, whole, &|| false, |batch, prediction| {
-            for (g, _) in batch.has_energy.iter().enumerate().filter(|(_, has)| **has) {
-                sum += batch.energy[g] - prediction.energy[g];
+        self.errors_on(index, whole, &|| false, |Seen { judged, prediction, .. }| {
+            for (g, _) in judged.has_energy.iter().enumerate().filter(|(_, has)| **has) {
+                sum += judged.energy[g] - prediction.energy[g];
                 count += 1;
             }
             Ok(())
@@ -88,6 +90,8 @@ impl Judge<'_> {
     }
 
     /// Errors on the first `limit` structures of a task's split, handing each batch's predictions to `each`.
+    ///
+    /// Structures on which the model diverges are in no mean; they are counted and named beside the errors.
     ///
     /// Ranks take the batches in turn and prepare no others. Sums are added up in the order of the batches, so that the number
     /// of ranks does not change a bit of them.
@@ -99,13 +103,13 @@ impl Judge<'_> {
         index: usize,
         (split, limit): (&str, u64),
         interrupted: &dyn Fn() -> bool,
-        mut each: impl FnMut(&HostBatch, &HostPrediction) -> anyhow::Result<()>,
+        mut each: impl FnMut(Seen) -> anyhow::Result<()>,
     ) -> anyhow::Result<Errors> {
         let transforms: Vec<TargetTransform> =
             self.tasks.iter().map(|t| t.record.transform.clone()).collect();
         let nothing = self.no_errors(&transforms);
-        let scalar = self.tasks[index].record.scalar.as_ref();
-        let (mut own, mut pairs) = (Part::default(), Part::default());
+        let record = &self.tasks[index].record;
+        let mut own = Parts::new();
         let mut stopped = false;
         for batch in sequential(self.config, &self.tasks[index], index, (split, limit), self.share())? {
             let batch = batch?;
@@ -114,31 +118,21 @@ impl Judge<'_> {
                 break;
             }
             let prediction = predict(self.network, &batch)?;
-            if scalar.is_some() {
-                // As bits: JSON has no NaN.
-                let bits = |(output, label): (f64, f64)| (output.to_bits(), label.to_bits());
-                pairs.push((
-                    batch.index,
-                    ScalarSums::pairs(&batch, &prediction).into_iter().map(bits).collect(),
-                ));
+            let (diverged, which) = Diverged::of(record, &batch, &prediction);
+            let judged =
+                if diverged.is_none() { Cow::Borrowed(&batch) } else { Cow::Owned(without(&batch, &which)) };
+            let sums = if record.scalar.is_some() {
+                Sums::Scalar(ScalarSums::pairs(&judged, &prediction))
             } else {
                 let mut metrics = nothing.clone();
-                metrics.observe(&batch, &prediction);
-                own.push((batch.index, metrics.sums()[index]));
-            }
-            each(&batch, &prediction)?;
+                metrics.observe(&judged, &prediction);
+                Sums::Labels(metrics.sums()[index])
+            };
+            own.push((batch.index, Part { sums, diverged }));
+            each(Seen { batch: &batch, judged: &judged, prediction: &prediction })?;
         }
-        if let Some(target) = scalar {
-            let mut sums = ScalarSums::new(target, transforms[index].std);
-            let all: BTreeMap<u32, Vec<(u64, u64)>> = in_order(pairs, stopped, self.world)?;
-            for (output, label) in all.into_values().flatten() {
-                sums.add(f64::from_bits(output), f64::from_bits(label));
-            }
-            return Ok(Errors { structures: sums.count(), scalar: Some(sums.errors()), ..Errors::default() });
-        }
-        let mut sums = nothing.sums()[index];
-        in_order(own, stopped, self.world)?.values().for_each(|batch| sums.add(batch));
-        Ok(sums.mean())
+        let all = in_order(own, stopped, self.world)?;
+        Ok(added_up(record, nothing.sums()[index], all.into_values()))
     }
 
     /// Sums before the first batch.
@@ -155,19 +149,60 @@ impl Judge<'_> {
     }
 }
 
+/// A batch that was predicted.
+#[derive(Debug)]
+pub struct Seen<'a> {
+    /// As it was read.
+    pub batch: &'a HostBatch,
+    /// The same without the labels of structures on which the model diverges.
+    pub judged: &'a HostBatch,
+    /// What the model says, normalised.
+    pub prediction: &'a HostPrediction,
+}
+
+/// What comes of one batch.
+#[derive(Debug, Serialize, Deserialize)]
+struct Part {
+    sums: Sums,
+    diverged: Diverged,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Sums {
+    /// Output and label of each structure.
+    Scalar(Vec<Pair>),
+    Labels(ErrorSums),
+}
+
+/// Errors over all batches, in their order.
+fn added_up(record: &TaskRecord, nothing: ErrorSums, parts: impl Iterator<Item = Part>) -> Errors {
+    let mut diverged = Diverged::default();
+    let mut scalar = record.scalar.as_ref().map(|target| ScalarSums::new(target, record.transform.std));
+    let mut labels = nothing;
+    for Part { sums, diverged: more } in parts {
+        diverged.add(more);
+        match (sums, &mut scalar) {
+            (Sums::Scalar(pairs), Some(scalar)) => pairs.iter().for_each(|pair| scalar.add(*pair)),
+            (Sums::Labels(sums), _) => labels.add(&sums),
+            (Sums::Scalar(_), None) => {}
+        }
+    }
+    let errors = match scalar {
+        Some(sums) => Errors { structures: sums.count(), scalar: Some(sums.errors()), ..Errors::default() },
+        None => labels.mean(),
+    };
+    Errors { not_finite: (!diverged.is_none()).then_some(diverged), ..errors }
+}
+
 /// What a rank's batches gave, with their places.
-type Part<T> = Vec<(u32, T)>;
+type Parts = Vec<(u32, Part)>;
 
 /// What the batches of all ranks gave, by their place; [`Interrupted`] if any rank has stopped before its last.
-fn in_order<T: Serialize + DeserializeOwned>(
-    own: Part<T>,
-    stopped: bool,
-    world: &World,
-) -> anyhow::Result<BTreeMap<u32, T>> {
+fn in_order(own: Parts, stopped: bool, world: &World) -> anyhow::Result<BTreeMap<u32, Part>> {
     let mut batches = BTreeMap::new();
     let mut is_whole = true;
     for part in world.gather(&serde_json::to_vec(&(!stopped).then_some(own))?)? {
-        match serde_json::from_slice::<Option<Part<T>>>(&part)? {
+        match serde_json::from_slice::<Option<Parts>>(&part)? {
             Some(part) => batches.extend(part),
             None => is_whole = false,
         }
@@ -181,6 +216,9 @@ fn in_order<T: Serialize + DeserializeOwned>(
 /// When no structure judged had the label.
 fn metric(kind: RunKind, task: &Task, errors: &Errors) -> Result<f64, TaskError> {
     let record = &task.record;
+    if errors.not_finite.is_some() {
+        return Ok(f64::INFINITY);
+    }
     let known = |value: Option<f64>, label: &str| {
         value.ok_or_else(|| TaskError::Unjudged {
             name: record.name.clone(),

@@ -11,6 +11,7 @@ use crate::checkpoint::{self, CheckpointError, Info, State, TaskRecord};
 use crate::config::{Config, ForceMode};
 use crate::distributed::World;
 use crate::evaluate::Judge;
+use crate::heads::Pooling;
 use crate::metrics::Errors;
 use crate::network::Network;
 use crate::overlap_mask::{self, MaskError};
@@ -64,34 +65,16 @@ impl Evaluation {
         let split = request.split.or(own).unwrap_or("test").to_owned();
         let output =
             request.output.map_or_else(|| default_output(request.checkpoint, &split), Path::to_path_buf);
-        let mask =
-            request.mask.map(|file| Ok::<_, MaskError>((file, overlap_mask::read(file)?))).transpose()?;
+        let mask = request.mask.map(Mask::read).transpose()?;
         let scalar = tasks.first().and_then(|task| task.record.scalar.as_ref());
         let mut writer = PredictionWriter::create(&output, scalar)?;
         let alone = World::alone();
         let judge = Judge { network: &network, config: &config, tasks: &tasks, world: &alone };
-        let (mut judged, mut breakdown) = (BTreeMap::new(), BTreeMap::new());
+        let (mut errors, mut breakdown) = (BTreeMap::new(), BTreeMap::new());
         for (index, task) in tasks.iter().enumerate() {
-            let record = &task.record;
-            let mut sums = BreakdownSums::new(record, mask.as_ref().map(|(_, mask)| mask));
-            let mut errors = judge.errors_on(index, (&split, u64::MAX), &|| false, |batch, prediction| {
-                let mut told = prediction.clone();
-                let mut labelled = batch.clone();
-                if !record.has_value() {
-                    told.energy.fill(f64::NAN);
-                    labelled.has_energy.fill(false);
-                }
-                sums.observe(&labelled, &told).map_err(|id| {
-                    let path = mask.as_ref().map_or(PathBuf::new(), |(file, _)| file.to_path_buf());
-                    MaskError::Absent { path, id }
-                })?;
-                Ok(writer.write(&record.name, &record.transform, batch, &told)?)
-            })?;
-            if !record.has_value() {
-                (errors.energy_mae, errors.energy_mae_per_atom, errors.energy_within) = (None, None, None);
-            }
-            judged.insert(record.name.clone(), errors);
-            breakdown.insert(record.name.clone(), sums.finish());
+            let (whole, parts) = judged(judge, index, &split, mask.as_ref(), &mut writer)?;
+            errors.insert(task.record.name.clone(), whole);
+            breakdown.insert(task.record.name.clone(), parts);
         }
         let evaluation = Self {
             kind: "evaluation",
@@ -100,7 +83,7 @@ impl Evaluation {
             predictions: writer.finish()?.display().to_string(),
             shifted,
             scales_of_configuration: info.origin.is_some(),
-            tasks: judged,
+            tasks: errors,
             breakdown,
         };
         evaluation.keep(request.checkpoint)?;
@@ -117,6 +100,41 @@ impl Evaluation {
     }
 }
 
+/// Which ids overlap with pre-training, and the file that tells it.
+struct Mask<'a> {
+    file: &'a Path,
+    overlaps: BTreeMap<String, bool>,
+}
+
+impl<'a> Mask<'a> {
+    fn read(file: &'a Path) -> Result<Self, MaskError> {
+        Ok(Self { file, overlaps: overlap_mask::read(file)? })
+    }
+}
+
+/// Errors of one task on a split, whole and broken down; its predictions go to `writer`.
+fn judged(
+    judge: Judge,
+    index: usize,
+    split: &str,
+    mask: Option<&Mask>,
+    writer: &mut PredictionWriter,
+) -> anyhow::Result<(Errors, Breakdown)> {
+    let record = &judge.tasks[index].record;
+    let mut parts = BreakdownSums::new(record, mask.map(|mask| &mask.overlaps));
+    let mut errors = judge.errors_on(index, (split, u64::MAX), &|| false, |seen| {
+        parts.observe(seen.judged, seen.prediction).map_err(|id| {
+            let path = mask.map_or(PathBuf::new(), |mask| mask.file.to_path_buf());
+            MaskError::Absent { path, id }
+        })?;
+        Ok(writer.write(record, seen.batch, seen.prediction)?)
+    })?;
+    if !record.has_value() {
+        (errors.energy_mae, errors.energy_mae_per_atom, errors.energy_within) = (None, None, None);
+    }
+    Ok((errors, parts.finish()))
+}
+
 /// The tasks of a configuration with the transforms and graphs that the model was trained with.
 fn tasks_of(config: &Config, info: &Info, path: &Path) -> anyhow::Result<Vec<Task>> {
     let then: Vec<String> = info.tasks.iter().map(described).collect();
@@ -124,7 +142,7 @@ fn tasks_of(config: &Config, info: &Info, path: &Path) -> anyhow::Result<Vec<Tas
         .tasks
         .iter()
         .map(|task| match &task.scalar {
-            Some(scalar) => format!("{} ({} {:?})", task.data.name, scalar.target, scalar.pooling),
+            Some(scalar) => labelled(&task.data.name, &scalar.target, scalar.pooling),
             None => task.data.name.clone(),
         })
         .collect();
@@ -135,14 +153,15 @@ fn tasks_of(config: &Config, info: &Info, path: &Path) -> anyhow::Result<Vec<Tas
     };
     let same_heads = info.tasks.iter().zip(&config.tasks).all(|(a, b)| same(a.forces, b.forces));
     if info.kind != config.kind || then != now || !same_heads {
-        let differences = vec![format!(
-            "the checkpoint is of {} on {}; the configuration is of {} on {}",
+        let problem = format!(
+            "cannot be judged with this configuration: it is of {} on {}, the configuration of {} on {}; choose the --task it was \
+             trained for",
             info.kind.name(),
             then.join(", "),
             config.kind.name(),
             now.join(", ")
-        )];
-        return Err(CheckpointError::Differs { path: path.to_path_buf(), differences }.into());
+        );
+        return Err(CheckpointError::content(path, problem).into());
     }
     let mut tasks = Task::open_all(config)?;
     for (task, record) in tasks.iter_mut().zip(&info.tasks).filter(|_| info.origin.is_none()) {
@@ -156,9 +175,14 @@ fn tasks_of(config: &Config, info: &Info, path: &Path) -> anyhow::Result<Vec<Tas
 
 fn described(record: &TaskRecord) -> String {
     match &record.scalar {
-        Some(scalar) => format!("{} ({} {:?})", record.name, scalar.name, scalar.pooling),
+        Some(scalar) => labelled(&record.name, &scalar.name, scalar.pooling),
         None => record.name.clone(),
     }
+}
+
+/// `phonons (last_phdos_peak, pooling max)`.
+fn labelled(task: &str, target: &str, pooling: Pooling) -> String {
+    format!("{task} ({target}, pooling {})", pooling.name())
 }
 
 /// A model trained on forces alone knows energies up to a constant: it is chosen so that the mean error on the training

@@ -9,6 +9,7 @@ pub mod cmd;
 pub mod config;
 pub mod data;
 pub mod distributed;
+pub mod diverged;
 pub mod ema;
 pub mod evaluate;
 pub mod evaluation;

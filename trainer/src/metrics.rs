@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use shards::batch::HostBatch;
 use shards::targets::TargetTransform;
 
+use crate::diverged::Diverged;
 use crate::prediction::HostPrediction;
 use crate::scalar::ScalarErrors;
 
@@ -27,16 +28,16 @@ pub struct ErrorSums {
     zero_force: f64,
 }
 
-/// Numbers between ranks: all bits, those of NaN too.
-mod bits {
+/// Numbers between ranks: all bits, which decimal digits need not keep.
+pub(crate) mod bits {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
-    pub(super) fn serialize<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
         value.to_bits().serialize(to)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
         u64::deserialize(from).map(f64::from_bits)
     }
 }
@@ -69,6 +70,9 @@ pub struct Errors {
     /// Of the property that is learnt in place of energies and forces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scalar: Option<ScalarErrors>,
+    /// Structures with a prediction that is not finite; none of the means is over them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_finite: Option<Diverged>,
 }
 
 /// Errors of several tasks.
@@ -193,6 +197,7 @@ impl ErrorSums {
             force_cosine: mean(self.cosine, self.atoms),
             force_mae_of_zero: mean(self.zero_force, self.components),
             scalar: None,
+            not_finite: None,
         }
     }
 }

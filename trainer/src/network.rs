@@ -111,6 +111,15 @@ impl Network {
         Self { store, config, embedding, backbone, heads }
     }
 
+    /// The same with dropout before the head of a property, in training.
+    #[must_use]
+    pub fn dropping_out(mut self, share: f64) -> Self {
+        if let Heads::Scalar(head, _) = &mut self.heads {
+            head.drop_out(share);
+        }
+        self
+    }
+
     /// The tensors.
     pub fn store(&self) -> &nn::VarStore {
         &self.store
@@ -156,7 +165,7 @@ impl Network {
             }
             Heads::Scalar(head, weights) => {
                 let masses = weights.as_ref().map(|weights| weights.index_select(0, &batch.atomic_numbers));
-                Prediction { energy: head.forward(&embeddings, batch, masses.as_ref()), forces: None }
+                Prediction { energy: head.forward(&embeddings, batch, masses.as_ref(), train), forces: None }
             }
         }
     }

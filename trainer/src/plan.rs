@@ -70,7 +70,7 @@ impl RunPlan {
                 warmup_steps: s.warmup_epochs * self.steps_per_epoch,
                 warmup_factor: s.warmup_factor.get(),
                 cosine_steps: s.cosine_epochs * self.steps_per_epoch,
-                plateau: s.plateau.clone(),
+                plateau: s.plateau.rule().cloned(),
             })),
         }
     }

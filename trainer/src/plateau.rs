@@ -1,6 +1,10 @@
 //! Reduce-on-plateau: the third phase of the fine-tuning schedule (App. B.3), with PyTorch's rules.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Whether a metric is to fall or to rise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -48,6 +52,71 @@ impl Default for PlateauRule {
     }
 }
 
+/// `schedule.plateau`: the rule, or `"none"`, which also switches off what a template's other parts say.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum PlateauPhase {
+    /// Rates stay as the phases before leave them.
+    #[default]
+    None,
+    /// The phase, with its settings.
+    Rule(PlateauRule),
+}
+
+impl PlateauPhase {
+    /// The rule, if the phase is on.
+    pub fn rule(&self) -> Option<&PlateauRule> {
+        match self {
+            Self::None => None,
+            Self::Rule(rule) => Some(rule),
+        }
+    }
+
+    /// Whether there is no such phase.
+    pub fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+}
+
+impl Serialize for PlateauPhase {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::None => "none".serialize(to),
+            Self::Rule(rule) => rule.serialize(to),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for PlateauPhase {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Words;
+
+        impl<'de> Visitor<'de> for Words {
+            type Value = PlateauPhase;
+
+            fn expecting(&self, to: &mut fmt::Formatter) -> fmt::Result {
+                to.write_str(
+                    "settings of reduce-on-plateau, such as { patience = 5, factor = 0.1 }, or \"none\"",
+                )
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<PlateauPhase, E> {
+                if text == "none" {
+                    Ok(PlateauPhase::None)
+                } else {
+                    Err(E::invalid_value(serde::de::Unexpected::Str(text), &self))
+                }
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<PlateauPhase, A::Error> {
+                PlateauRule::deserialize(MapAccessDeserializer::new(map)).map(PlateauPhase::Rule)
+            }
+        }
+
+        // `deserialize_any` is what TOML's and JSON's readers offer for a value of either kind.
+        from.deserialize_any(Words)
+    }
+}
+
 /// The rule and what it remembers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plateau {
@@ -90,10 +159,9 @@ impl Plateau {
     }
 
     fn improves(&self, metric: f64) -> bool {
-        match (self.rule.mode, self.best) {
-            (_, None) => !metric.is_nan(),
-            (Better::Min, Some(best)) => metric < best * (1.0 - self.rule.threshold),
-            (Better::Max, Some(best)) => metric > best * (1.0 + self.rule.threshold),
+        match self.rule.mode {
+            Better::Min => metric < self.best.unwrap_or(f64::INFINITY) * (1.0 - self.rule.threshold),
+            Better::Max => metric > self.best.unwrap_or(f64::NEG_INFINITY) * (1.0 + self.rule.threshold),
         }
     }
 

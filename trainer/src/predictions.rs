@@ -12,9 +12,9 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use shards::batch::HostBatch;
-use shards::targets::TargetTransform;
 use thiserror::Error;
 
+use crate::checkpoint::TaskRecord;
 use crate::prediction::HostPrediction;
 use crate::scalar::ScalarTarget;
 
@@ -41,14 +41,13 @@ pub enum PredictionFileError {
 }
 
 /// Writes one row a structure; energies in eV, forces in eV/Å, or one property in its column's unit (of classes the
-/// probability of 1). The file appears when finished.
+/// probability of 1). A prediction that is NaN or infinite stands there as it is; null is what the model does not predict. The
+/// file appears when finished.
 #[derive(Debug)]
 pub struct PredictionWriter {
     path: PathBuf,
     temporary: PathBuf,
     schema: Arc<Schema>,
-    is_scalar: bool,
-    is_class: bool,
     writer: ArrowWriter<File>,
 }
 
@@ -81,20 +80,18 @@ impl PredictionWriter {
         let schema = schema(scalar);
         let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties))
             .map_err(|source| PredictionFileError::Parquet { path: path.to_path_buf(), source })?;
-        let (is_scalar, is_class) = (scalar.is_some(), scalar.is_some_and(ScalarTarget::is_class));
-        Ok(Self { path: path.to_path_buf(), temporary, schema, is_scalar, is_class, writer })
+        Ok(Self { path: path.to_path_buf(), temporary, schema, writer })
     }
 
-    /// Adds the structures of a batch, all of the dataset `name`.
+    /// Adds the structures of a batch, all of one task.
     pub fn write(
         &mut self,
-        name: &str,
-        transform: &TargetTransform,
+        record: &TaskRecord,
         batch: &HostBatch,
         prediction: &HostPrediction,
     ) -> Result<(), PredictionFileError> {
-        let mut columns = columns(name, transform, batch, prediction, self.is_class);
-        if self.is_scalar {
+        let mut columns = columns(record, batch, prediction);
+        if record.scalar.is_some() {
             columns.truncate(self.schema.fields().len());
         }
         let written = RecordBatch::try_new(self.schema.clone(), columns)
@@ -113,13 +110,9 @@ impl PredictionWriter {
     }
 }
 
-fn columns(
-    name: &str,
-    t: &TargetTransform,
-    batch: &HostBatch,
-    prediction: &HostPrediction,
-    is_class: bool,
-) -> Vec<ArrayRef> {
+fn columns(record: &TaskRecord, batch: &HostBatch, prediction: &HostPrediction) -> Vec<ArrayRef> {
+    let t = &record.transform;
+    let is_class = record.class_weight().is_some();
     let (mut dataset, mut id) = (StringBuilder::new(), StringBuilder::new());
     let (mut row, mut natoms) = (UInt64Builder::new(), UInt32Builder::new());
     let (mut energy, mut predicted) = (Float64Builder::new(), Float64Builder::new());
@@ -128,15 +121,20 @@ fn columns(
     let mut start = 0;
     for (g, n) in batch.natoms.iter().enumerate() {
         let components = start..start + 3 * *n as usize;
-        dataset.append_value(name);
+        dataset.append_value(&record.name);
         id.append_value(&batch.ids[g]);
         row.append_value(batch.rows[g].row);
         natoms.append_value(*n);
         // Where an element has no reference there is no total energy to speak of.
-        let total = |e: f64| Some(batch.energy_offset[g] + t.std * e).filter(|e| e.is_finite());
+        let offset = Some(batch.energy_offset[g]).filter(|offset| offset.is_finite());
+        let total = |e: f64| Some(offset? + t.std * e);
         energy.append_option(batch.has_energy[g].then(|| total(batch.energy[g])).flatten());
         let output = prediction.energy[g];
-        predicted.append_option(if is_class { Some(1.0 / (1.0 + (-output).exp())) } else { total(output) });
+        predicted.append_option(match (is_class, !record.has_value()) {
+            (true, _) => Some(1.0 / (1.0 + (-output).exp())),
+            (_, true) => None,
+            _ => total(output),
+        });
         let known = batch.has_forces[g].then_some(&batch.forces);
         for (list, values) in [(&mut forces, known), (&mut predicted_forces, prediction.forces.as_ref())] {
             match values {

@@ -1,12 +1,14 @@
 //! What fine-tuning takes over from another model, tensor by tensor.
 
+mod kept;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use tch::{Tensor, no_grad};
 
+use self::kept::Heads;
 use crate::checkpoint::{CheckpointError, Info, TaskRecord};
-use crate::config::{ForceMode, RunKind};
 use crate::inference;
 use crate::network::Network;
 use crate::published::Weights;
@@ -37,6 +39,8 @@ pub enum KeptHeads {
 const EMBEDDINGS: [&str; 2] = ["embedding.atom_embedding.weight", "embedding.weight"];
 /// Tensors of a backbone that only direct forces need.
 const OF_DIRECT_FORCES: [&str; 4] = [".seq_forces.", ".dense_rbf_F.", ".scale_rbf_F.", "backbone.out_mlp_F."];
+/// What to do about heads of something else.
+const WITHOUT_HEADS: &str = "without --keep-heads, or with --allow-mismatch, new ones are drawn";
 /// This many mismatches are told; the first show what is wrong.
 const TOLD: usize = 8;
 
@@ -46,7 +50,8 @@ const TOLD: usize = 8;
 /// over, except those of direct forces that this network does not have. Returns what was done, in words.
 ///
 /// # Errors
-/// A model that cannot be read or does not match, told tensor by tensor; heads of another label.
+/// A model that cannot be read or does not match, told tensor by tensor; heads that predict something else than is to be
+/// learnt.
 pub fn take(
     network: &Network,
     record: Option<&TaskRecord>,
@@ -54,11 +59,23 @@ pub fn take(
 ) -> Result<Vec<String>, CheckpointError> {
     let (path, info, tensors) = inference::read_weights(&source.path, source.weights)?;
     let refused = |problem: String| CheckpointError::content(&path, problem);
+    let mut notes = Vec::new();
     let kept = match (&source.heads, record) {
-        (Some(heads), Some(record)) => Some(Heads::of(&info, heads, record).map_err(refused)?),
+        (Some(wanted), Some(record)) => {
+            let place = kept::place(&info, wanted, record).map_err(refused)?;
+            match Heads::of(&info, place, record) {
+                Ok(heads) => Some(heads),
+                Err(problem) if source.allow_mismatch => {
+                    notes.push(format!("{problem}; they are drawn anew"));
+                    None
+                }
+                Err(problem) => return Err(refused(format!("{problem}\n{WITHOUT_HEADS}"))),
+            }
+        }
         _ => None,
     };
-    let mut taking = Taking { tensors: &tensors, used: BTreeSet::new(), mismatches: Vec::new(), heads: 0 };
+    let mut taking =
+        Taking { tensors: &tensors, used: BTreeSet::new(), mismatches: Vec::new(), heads: BTreeMap::new() };
     let variables: BTreeMap<String, Tensor> = network.store().variables().into_iter().collect();
     let has_direct_forces = network.config().direct_forces;
     for (name, target) in &variables {
@@ -69,17 +86,19 @@ pub fn take(
     if !mismatches.is_empty() && !source.allow_mismatch {
         return Err(refused(mismatch_text(&info, network, &mismatches)));
     }
-    let mut notes = vec![format!(
+    let whole = format!(
         "weights of {} (step {}, {} tasks): {} tensors taken, {} not used",
         path.display(),
         info.position.step,
         info.tasks.len(),
         used.len(),
         left.len()
-    )];
+    );
+    notes.insert(0, whole);
     notes.extend(mismatches.iter().map(|m| format!("left as it is: {m}")));
-    if let Some(kept) = kept {
-        notes.push(kept.scale(&variables, heads, &info));
+    match kept {
+        Some(kept) => notes.extend(kept.scale(&heads)),
+        None => notes.push("the heads begin with random numbers".to_owned()),
     }
     Ok(notes)
 }
@@ -88,7 +107,8 @@ struct Taking<'a> {
     tensors: &'a BTreeMap<String, Tensor>,
     used: BTreeSet<&'a str>,
     mismatches: Vec<String>,
-    heads: usize,
+    /// The heads' tensors that were copied.
+    heads: BTreeMap<String, Tensor>,
 }
 
 impl<'a> Taking<'a> {
@@ -112,7 +132,8 @@ impl<'a> Taking<'a> {
         }
         let mut target = target.shallow_clone();
         match no_grad(|| target.f_copy_(tensor)) {
-            Ok(()) => self.heads += usize::from(is_head),
+            Ok(()) if is_head => drop(self.heads.insert(name.to_owned(), target)),
+            Ok(()) => {}
             Err(error) => self.mismatches.push(format!("tensor `{name}`: {error}")),
         }
     }
@@ -148,78 +169,6 @@ fn mismatch_text(info: &Info, network: &Network, mismatches: &[String]) -> Strin
         "does not match the configured model{hint}:\n  {}{more}\n--allow-mismatch leaves such tensors as they are drawn",
         told.join("\n  ")
     )
-}
-
-/// The heads of one task of another model.
-struct Heads {
-    /// The task's place among joint heads; `None`: single heads.
-    joint: Option<usize>,
-    name: String,
-    /// Factors on outputs: the scales they were trained with over those that they will be read with.
-    factors: Option<(f64, f64)>,
-    direct_forces: bool,
-}
-
-impl Heads {
-    fn of(info: &Info, kept: &KeptHeads, record: &TaskRecord) -> Result<Self, String> {
-        let known = || info.tasks.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(", ");
-        let wanted = match kept {
-            KeptHeads::Task(name) => Some(name),
-            KeptHeads::Same if info.tasks.len() == 1 => None,
-            KeptHeads::Same => Some(&record.name),
-        };
-        let place = match wanted {
-            None => 0,
-            Some(name) => info.tasks.iter().position(|t| t.name == *name).ok_or_else(|| {
-                format!("no heads of a task `{name}`; there are {}: name one, --keep-heads TASK", known())
-            })?,
-        };
-        let theirs = &info.tasks[place];
-        if theirs.forces != ForceMode::Direct && record.forces == ForceMode::Direct {
-            return Err(format!("task `{}` has no direct force head to keep", theirs.name));
-        }
-        let scales = (&theirs.transform, &record.transform);
-        let factors = (scales.0.std / scales.1.std, scales.0.force_std / scales.1.force_std);
-        Ok(Self {
-            joint: (info.kind == RunKind::Pretrain).then_some(place),
-            name: theirs.name.clone(),
-            factors: info.origin.is_none().then_some(factors),
-            direct_forces: record.forces == ForceMode::Direct,
-        })
-    }
-
-    /// `out_energy.0.weight` as the other model calls it.
-    fn source_name(&self, name: &str) -> String {
-        match (self.joint, name.split_once('.')) {
-            (Some(place), Some((head, layer))) => format!("output.{head}.{place}.{layer}"),
-            _ => name.to_owned(),
-        }
-    }
-
-    /// Whether a tensor belongs to a head that is to be kept.
-    fn owns(&self, name: &str) -> bool {
-        let heads = if self.direct_forces { &["out_energy", "out_forces"][..] } else { &["out_energy"] };
-        match self.joint {
-            Some(place) => heads.iter().any(|head| name.starts_with(&format!("output.{head}.{place}."))),
-            None => heads.iter().any(|head| name.starts_with(&format!("{head}."))),
-        }
-    }
-
-    /// Multiplies the last layers, which are linear without bias, so that the outputs mean the same with the new scales.
-    fn scale(&self, variables: &BTreeMap<String, Tensor>, taken: usize, info: &Info) -> String {
-        let kept = format!("heads of task `{}` kept, {taken} tensors", self.name);
-        let Some((energy, forces)) = self.factors else {
-            let file = info.origin.as_ref().map_or("", |origin| &origin.file);
-            return format!("{kept}; {file} does not tell their scales: they are taken to be this dataset's");
-        };
-        for (name, factor) in [("out_energy.8.weight", energy), ("out_forces.8.weight", forces)] {
-            if let Some(weight) = variables.get(name) {
-                let mut weight = weight.shallow_clone();
-                let _ = no_grad(|| weight.g_mul_scalar_(factor));
-            }
-        }
-        format!("{kept}; outputs times {energy:.6} to this dataset's scale")
-    }
 }
 
 impl Source {

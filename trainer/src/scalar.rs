@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use shards::batch::HostBatch;
 
 use crate::heads::Pooling;
+use crate::metrics::bits;
 use crate::prediction::HostPrediction;
 
 /// A property that a model predicts in place of energies and forces.
@@ -38,14 +39,22 @@ impl ScalarTarget {
     pub fn is_class(&self) -> bool {
         matches!(self.loss, ScalarLoss::CrossEntropy(_))
     }
+
+    /// Unit of the dataset's column.
+    pub fn column_unit(&self) -> &str {
+        if self.factor == MILLI { self.unit.strip_prefix('m').unwrap_or(&self.unit) } else { &self.unit }
+    }
 }
+
+/// What one of a unit is in the same with m (milli) before it.
+const MILLI: f64 = 1e3;
 
 /// What one of a column's units is in `told`: the unit itself, or it with m (milli) before it. `None` for any other.
 pub fn factor(unit: &str, told: &str) -> Option<f64> {
     if told == unit {
         return Some(1.0);
     }
-    (told.strip_prefix('m') == Some(unit)).then_some(1e3)
+    (told.strip_prefix('m') == Some(unit)).then_some(MILLI)
 }
 
 /// Errors of one property over some structures. Absent where there is nothing to tell.
@@ -99,8 +108,22 @@ impl ScalarErrors {
         ];
         let parts: Vec<String> =
             known.iter().filter_map(|(what, value)| Some(format!("{what} {:.4}", (*value)?))).collect();
+        if parts.is_empty() {
+            return format!("{name}: nothing to judge");
+        }
         format!("{name} {}", parts.join(", "))
     }
+}
+
+/// Output and label of one structure in normalised units. Between ranks all their bits.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Pair {
+    /// What the model says.
+    #[serde(with = "bits")]
+    pub output: f64,
+    /// What is true.
+    #[serde(with = "bits")]
+    pub label: f64,
 }
 
 /// What is gathered over any number of batches.
@@ -123,13 +146,13 @@ impl ScalarSums {
     }
 
     /// Output and label of each structure of a batch that has the label, in normalised units.
-    pub fn pairs(batch: &HostBatch, prediction: &HostPrediction) -> Vec<(f64, f64)> {
+    pub fn pairs(batch: &HostBatch, prediction: &HostPrediction) -> Vec<Pair> {
         let labelled = batch.has_energy.iter().enumerate().filter(|(_, has)| **has);
-        labelled.map(|(g, _)| (prediction.energy[g], batch.energy[g])).collect()
+        labelled.map(|(g, _)| Pair { output: prediction.energy[g], label: batch.energy[g] }).collect()
     }
 
-    /// Takes in one structure: output and label in normalised units.
-    pub fn add(&mut self, output: f64, label: f64) {
+    /// Takes in one structure.
+    pub fn add(&mut self, Pair { output, label }: Pair) {
         self.count += 1;
         if self.target.is_class() {
             self.scores.push((output, label > 0.5));
@@ -221,8 +244,8 @@ mod tests {
         assert_eq!(factor("Debye", "Debye"), Some(1.0));
         assert_eq!(factor("eV", "kcal/mol"), None);
         let mut sums = ScalarSums::new(&target(ScalarLoss::L1), 0.5);
-        sums.add(1.0, 0.0);
-        sums.add(-1.0, 2.0);
+        sums.add(Pair { output: 1.0, label: 0.0 });
+        sums.add(Pair { output: -1.0, label: 2.0 });
         let errors = sums.errors();
         assert_eq!(errors.mae, Some(1000.0));
         assert_eq!(errors.mae_of_zero, Some(500.0));
@@ -234,7 +257,9 @@ mod tests {
     fn classes_are_judged_by_pairs_and_counts() {
         let scores = [(0.3, true), (-1.0, false), (0.3, false), (2.0, true), (-0.5, true), (0.1, false)];
         let mut sums = ScalarSums::new(&target(ScalarLoss::CrossEntropy(1.0)), 1.0);
-        scores.iter().for_each(|(score, class)| sums.add(*score, f64::from(u8::from(*class))));
+        let pair =
+            |(output, class): &(f64, bool)| Pair { output: *output, label: f64::from(u8::from(*class)) };
+        scores.iter().for_each(|score| sums.add(pair(score)));
         let (mut area, mut pairs) = (0.0, 0.0);
         for one in scores.iter().filter(|s| s.1) {
             for zero in scores.iter().filter(|s| !s.1) {
@@ -257,7 +282,7 @@ mod tests {
     #[test]
     fn one_class_alone_has_no_curve() {
         let mut sums = ScalarSums::new(&target(ScalarLoss::CrossEntropy(1.0)), 1.0);
-        sums.add(3.0, 1.0);
+        sums.add(Pair { output: 3.0, label: 1.0 });
         assert_eq!(sums.errors().roc_auc, None);
         assert_eq!(sums.errors().accuracy, Some(1.0));
     }

@@ -60,11 +60,11 @@ pub fn device(config: &Config, place: Option<&Place>) -> anyhow::Result<Device> 
 /// An empty network for the tasks of a configuration.
 pub fn network(config: &Config, device: Device) -> Network {
     let modes: Vec<ForceMode> = config.tasks.iter().map(|t| t.forces).collect();
-    let heads = match config.tasks.first().and_then(|task| task.scalar.as_ref()) {
-        Some(scalar) => HeadLayout::Scalar(scalar.pooling),
-        None => HeadLayout::of(config.kind, &modes),
-    };
-    Network::new(&config.model, heads, config.run.seed, config.run.precision, device)
+    let scalar = config.tasks.first().and_then(|task| task.scalar.as_ref());
+    let heads = scalar
+        .map_or_else(|| HeadLayout::of(config.kind, &modes), |scalar| HeadLayout::Scalar(scalar.pooling));
+    let network = Network::new(&config.model, heads, config.run.seed, config.run.precision, device);
+    network.dropping_out(scalar.map_or(0.0, |scalar| scalar.dropout))
 }
 
 /// The network of a step's benchmark.

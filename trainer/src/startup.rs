@@ -32,9 +32,14 @@ pub struct DatasetRow {
     pub force_weight: f64,
     /// Elements of the linear reference, 0 without one.
     pub reference_elements: usize,
-    /// Mean of energies after the reference, eV.
+    /// The property that is learnt, where one is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub property: Option<String>,
+    /// Unit of the two that follow: eV, or the property's.
+    pub unit: String,
+    /// Mean of energies (of the property) after the reference.
     pub mean: f64,
-    /// Scale of energies, eV.
+    /// Scale of energies (of the property).
     pub std: f64,
     /// Scale of forces, eV/Å.
     pub force_rms: f64,
@@ -78,6 +83,8 @@ impl Summary {
                 energy_weight: record.energy_weight,
                 force_weight: record.force_weight,
                 reference_elements: transform.reference.as_ref().map_or(0, |r| r.coefficients.len()),
+                property: record.scalar.as_ref().map(|scalar| scalar.name.clone()),
+                unit: record.scalar.as_ref().map_or("eV", |scalar| scalar.column_unit()).to_owned(),
                 mean: transform.mean,
                 std: transform.std,
                 force_rms: transform.force_std,
@@ -98,6 +105,8 @@ impl Summary {
 
     /// Writes the table for people.
     pub fn write(&self, config: &Config, out: &mut dyn Write) -> io::Result<()> {
+        // A run of several datasets learns energies.
+        let unit = self.datasets.first().map_or("eV", |d| d.unit.as_str());
         let width = self.datasets.iter().map(|d| d.dataset.len()).max().unwrap_or(0).max(7);
         writeln!(
             out,
@@ -110,12 +119,14 @@ impl Summary {
             "λ_E",
             "λ_F",
             "reference",
-            "mean eV",
-            "std eV",
+            format!("mean {unit}"),
+            format!("std {unit}"),
             "RMS eV/Å",
             "graph"
         )?;
         for d in &self.datasets {
+            // A property has neither forces nor their weight.
+            let of_forces = |text: String| if d.property.is_some() { "none".to_owned() } else { text };
             let reference = if d.reference_elements == 0 {
                 "none".into()
             } else {
@@ -123,18 +134,18 @@ impl Summary {
             };
             writeln!(
                 out,
-                "{:width$}  {:>10}  {:>10}  {:>7.2}  {:>11.4}  {:>6.1}  {:>6.1}  {:>9}  {:>10}  {:>10.4}  {:>10.4}  {:>12}",
+                "{:width$}  {:>10}  {:>10}  {:>7.2}  {:>11.4}  {:>6.1}  {:>6}  {:>9}  {:>10}  {:>10.4}  {:>10}  {:>12}",
                 d.dataset,
                 d.structures,
                 d.validation,
                 d.repeats,
                 d.probability,
                 d.energy_weight,
-                d.force_weight,
+                of_forces(format!("{:.1}", d.force_weight)),
                 reference,
                 signed(d.mean),
                 d.std,
-                d.force_rms,
+                of_forces(format!("{:.4}", d.force_rms)),
                 format!("{} Å, {}", d.cutoff, d.neighbors)
             )?;
         }

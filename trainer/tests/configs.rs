@@ -140,7 +140,7 @@ fn published_optimisation(config: &Config, large: bool, rmd17: bool) {
     assert_eq!((optimizer.clip, optimizer.ema.unwrap().get()), (Clip::Value(1.0), 0.99));
     assert_eq!((schedule.warmup_epochs, schedule.warmup_factor.get(), schedule.cosine_epochs), (5, 0.1, 32));
     assert_eq!(schedule.final_factor.get(), if large && rmd17 { 0.01 } else { 0.1 });
-    let plateau = schedule.plateau.as_ref().unwrap();
+    let plateau = schedule.plateau.rule().unwrap();
     assert_eq!((plateau.patience, plateau.factor), if rmd17 { (25, 0.8) } else { (5, 0.1) });
     let blocks: Vec<f64> = schedule.layers.blocks.iter().map(|b| b.get()).collect();
     assert_eq!(schedule.layers.embedding.get(), 0.3);
@@ -209,8 +209,8 @@ fn phases_can_be_left_out() {
         schedule
     };
     assert!(rates(&["variant=[\"no-layers\"]"]).layers.blocks.is_empty());
-    assert_eq!(rates(&["variant=[\"no-plateau\"]"]).plateau.unwrap().patience, 1_000_000);
-    let printed = rates(&["variant=[\"table-18\"]"]).plateau.unwrap();
+    assert!(rates(&["variant=[\"no-plateau\"]"]).plateau.is_none());
+    let printed = rates(&["variant=[\"table-18\"]"]).plateau.rule().cloned().unwrap();
     assert_eq!((printed.patience, printed.factor), (5, 0.1));
     let ScheduleConfig::Finetune(alone, _) = read("finetune/rmd17-ethanol.toml").schedule else {
         panic!("not fine-tuning")
@@ -221,8 +221,33 @@ fn phases_can_be_left_out() {
     assert_eq!(scratch.model.scale_factors, ScaleFactors::Fit(16));
     let ScheduleConfig::Finetune(schedule, _) = &scratch.schedule else { panic!("not fine-tuning") };
     assert_eq!((schedule.warmup_epochs, schedule.cosine_epochs), (0, 0));
-    let plateau = schedule.plateau.as_ref().unwrap();
+    let plateau = schedule.plateau.rule().unwrap();
     assert_eq!((plateau.patience, plateau.factor), (3, 0.8));
+}
+
+/// The released code's classification has dropout before its head; no other task has.
+#[test]
+fn classes_have_dropout_before_their_head() {
+    for (task, dropout) in [("mp_is_metal", 0.5), ("mp_gap", 0.0)] {
+        let config = read_with("finetune/matbench.toml", &[&format!("task={task}"), "fold=0"]);
+        assert_eq!(config.tasks[0].scalar.as_ref().unwrap().dropout, dropout, "{task}");
+    }
+    refused("heads.dropout", "finetune/rmd17.toml", &["task=aspirin", "heads.dropout=0.5"]);
+    refused("below 1", "finetune/qm9.toml", &["task=mu", "heads.dropout=1.0"]);
+}
+
+#[test]
+fn a_phase_is_a_table_or_none() {
+    refused("or \"none\"", "finetune/qm9.toml", &["task=mu", "schedule.plateau=\"off\""]);
+    refused("or \"none\"", "finetune/qm9.toml", &["task=mu", "schedule.plateau=5"]);
+    refused("patience", "finetune/qm9.toml", &["task=mu", "schedule.plateau={ patiense = 5 }"]);
+}
+
+#[track_caller]
+fn refused(word: &str, name: &str, set: &[&str]) {
+    let set: Vec<String> = set.iter().map(|&set| set.to_owned()).collect();
+    let error = format!("{:#}", anyhow::Error::from(Config::read(&root().join(name), &set).unwrap_err()));
+    assert!(error.contains(word), "no `{word}` in {error}");
 }
 
 /// App. D.1, Table 18 and the released settings.

@@ -1,4 +1,4 @@
-//! Learning-rate sequences and the plateau rule against values of the reference (tests/goldens/training/schedules.json).
+//! Learning-rate sequences and the plateau rule against values of the reference and of PyTorch (tests/goldens/training).
 #![allow(clippy::unwrap_used, reason = "a failed read fails the test")]
 
 use std::path::PathBuf;
@@ -8,16 +8,22 @@ use trainer::plateau::{Better, Plateau, PlateauRule};
 use trainer::schedule::{FineTuneRates, FineTuneSchedule, GroupRate, Position, WarmupCosine};
 
 #[allow(clippy::disallowed_methods, reason = "where golden files lie is the tests' own setting")]
-fn goldens() -> Value {
+fn golden(name: &str) -> Value {
     let default = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/goldens/training"));
     let dir = std::env::var("JMP_TRAINING_GOLDEN_DIR").map_or(default, PathBuf::from);
-    let file = dir.join("schedules.json");
+    let file = dir.join(name);
     let text = std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
     serde_json::from_str(&text).unwrap()
 }
 
+fn goldens() -> Value {
+    golden("schedules.json")
+}
+
+/// NaN and the infinities are texts there.
 fn number(value: &Value) -> f64 {
-    value.as_f64().unwrap_or_else(|| panic!("expected a number, found {value}"))
+    let text = value.as_str().and_then(|text| text.parse().ok());
+    value.as_f64().or(text).unwrap_or_else(|| panic!("expected a number, found {value}"))
 }
 
 fn numbers(value: &Value) -> Vec<f64> {
@@ -131,4 +137,33 @@ fn the_plateau_rule_follows_the_reference() {
         }
     }
     assert!(reductions > 50, "only {reductions} reductions seen");
+}
+
+#[test]
+fn the_plateau_rule_follows_pytorch_on_random_sequences_with_random_settings() {
+    let golden = golden("plateau.json");
+    let runs = golden["runs"].as_array().unwrap();
+    let (mut reductions, mut modes) = (0, [0, 0]);
+    for (index, run) in runs.iter().enumerate() {
+        let rule: PlateauRule = serde_json::from_value(run["rule"].clone()).unwrap();
+        modes[usize::from(rule.mode == Better::Max)] += 1;
+        let mut plateau = Plateau::new(rule);
+        let (mut lrs, mut want) = (numbers(&run["lr_initial"]), numbers(&run["lr_initial"]));
+        let changes = run["changes"].as_array().unwrap();
+        for (place, metric) in numbers(&run["metrics"]).into_iter().enumerate() {
+            plateau.observe(metric, &mut lrs);
+            if let Some(change) = changes.iter().find(|change| change[0] == place) {
+                want = numbers(&change[1]);
+                reductions += 1;
+            }
+            assert_eq!(lrs, want, "run {index}, metric {place}");
+            assert_eq!(run["bad_after"][place], plateau.bad(), "run {index}, metric {place}");
+            // What a checkpoint keeps is all there is to know.
+            if place == 30 && plateau.best().is_none_or(f64::is_finite) {
+                let text = serde_json::to_string(&plateau).unwrap();
+                plateau = serde_json::from_str(&text).unwrap();
+            }
+        }
+    }
+    assert!(runs.len() >= 100 && reductions > 500 && modes.iter().all(|n| *n > 40), "{reductions} {modes:?}");
 }

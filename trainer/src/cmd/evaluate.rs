@@ -52,6 +52,9 @@ struct FoldReport {
     folds: Vec<u32>,
     /// Task → error → over folds.
     tasks: BTreeMap<String, BTreeMap<&'static str, OverFolds>>,
+    /// Task → structures of all folds with a prediction that is not finite, which are in no mean.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    not_finite: BTreeMap<String, u64>,
 }
 
 impl EvaluateArgs {
@@ -121,16 +124,24 @@ impl EvaluateArgs {
 
     fn tell_folds(&self, evaluations: &[Evaluation], out: &mut dyn Write) -> anyhow::Result<()> {
         let mut tasks: BTreeMap<String, BTreeMap<&'static str, OverFolds>> = BTreeMap::new();
+        let mut not_finite = BTreeMap::new();
         for name in evaluations.iter().flat_map(|evaluation| evaluation.tasks.keys()) {
             let errors: Vec<&Errors> = evaluations.iter().filter_map(|e| e.tasks.get(name)).collect();
             tasks.insert(name.clone(), over_folds(&errors));
+            let diverged = errors.iter().filter_map(|e| e.not_finite.as_ref()).map(|d| d.structures).sum();
+            if diverged > 0 {
+                not_finite.insert(name.clone(), diverged);
+            }
         }
-        let report = FoldReport { kind: "folds", folds: self.folds.clone(), tasks };
+        let report = FoldReport { kind: "folds", folds: self.folds.clone(), tasks, not_finite };
         if self.common.json {
             return Ok(writeln!(out, "{}", serde_json::to_string(&report)?)?);
         }
         if self.common.quiet {
             return Ok(());
+        }
+        for (name, structures) in &report.not_finite {
+            writeln!(out, "{name}: {structures} structures of all folds are in no mean: not finite")?;
         }
         for (name, errors) in &report.tasks {
             for (what, OverFolds { mean, std, folds }) in errors {
@@ -143,6 +154,9 @@ impl EvaluateArgs {
 
 fn tell_errors(errors: &Errors, shifted: bool, out: &mut dyn Write) -> anyhow::Result<()> {
     let n = errors.structures;
+    if let Some(diverged) = &errors.not_finite {
+        writeln!(out, "  {}", diverged.text())?;
+    }
     if let Some(scalar) = &errors.scalar {
         writeln!(out, "  {}, {n} structures", scalar.text())?;
     }

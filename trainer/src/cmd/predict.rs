@@ -25,6 +25,8 @@ pub(super) enum FileError {
     Open { path: PathBuf, source: std::io::Error },
     #[error("{} exists: remove it, or choose another name", path.display())]
     Exists { path: PathBuf },
+    #[error("{} is a directory; expected a file in extended XYZ, or - for standard input", path.display())]
+    Directory { path: PathBuf },
 }
 
 /// Arguments of `predict`.
@@ -274,6 +276,9 @@ fn open(path: &Path) -> anyhow::Result<Box<dyn BufRead + Send>> {
     const BUFFER: usize = 1 << 18;
     if is_dash(path) {
         return Ok(Box::new(BufReader::with_capacity(BUFFER, std::io::stdin())));
+    }
+    if path.is_dir() {
+        return Err(FileError::Directory { path: path.to_path_buf() }.into());
     }
     let file = File::open(path).map_err(|source| FileError::Open { path: path.to_path_buf(), source })?;
     Ok(Box::new(BufReader::with_capacity(BUFFER, file)))

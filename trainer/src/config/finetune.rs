@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cache::CacheSection;
 use super::model::ModelSection;
-use super::number::{NonNegative, Positive};
+use super::number::{Fraction, NonNegative, Positive};
 use super::sections::{
     CheckpointSection, DatasetSection, FinetuneSchedule, GuardSection, LossSection, OptimizerSection,
     RunSection, SamplingSection, StopSection, TransferSection, ValidationSection,
@@ -61,6 +61,9 @@ struct HeadsSection {
     /// `"l1"`, or for a column of 0 and 1 `{ cross-entropy = W }`, where W weighs the structures with 1; `l1` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     loss: Option<ScalarLoss>,
+    /// Share of the numbers of atoms' embeddings that are set to zero before the head, in training only; none when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dropout: Option<Fraction>,
     /// Unit in which errors are told: the column's, or that with m before it (meV for eV).
     #[serde(skip_serializing_if = "Option::is_none")]
     unit: Option<String>,
@@ -83,6 +86,7 @@ impl HeadsSection {
             let set = [
                 ("pooling", self.pooling.is_some()),
                 ("loss", self.loss.is_some()),
+                ("dropout", self.dropout.is_some()),
                 ("unit", self.unit.is_some()),
                 ("mean", self.mean.is_some()),
                 ("std", self.std.is_some()),
@@ -110,6 +114,7 @@ impl HeadsSection {
             target: target.clone(),
             pooling: self.pooling.unwrap_or_default(),
             loss,
+            dropout: self.dropout.map_or(0.0, Fraction::get),
             unit: self.unit.clone(),
             mean: self.mean,
             std: self.std.map(Positive::get),
@@ -143,7 +148,7 @@ impl FinetuneFile {
                 &schedule.cosine_epochs.to_string(),
             ));
         }
-        if schedule.plateau.is_some() && task.data.val.is_none() {
+        if !schedule.plateau.is_none() && task.data.val.is_none() {
             return Err(source.conflict(
                 "dataset.val",
                 "a split: reduce-on-plateau needs validation",

@@ -89,6 +89,8 @@ pub struct ScalarConfig {
     pub pooling: Pooling,
     /// What is made small.
     pub loss: ScalarLoss,
+    /// Dropout before the head.
+    pub dropout: f64,
     /// Unit in which errors are told; the column's own when absent.
     pub unit: Option<String>,
     /// Mean that is subtracted; the training split's when absent.

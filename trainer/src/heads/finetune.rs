@@ -63,23 +63,51 @@ pub enum Pooling {
     SquaredRadius,
 }
 
+impl Pooling {
+    /// As in configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sum => "sum",
+            Self::Mean => "mean",
+            Self::Max => "max",
+            Self::SquaredRadius => "squared-radius",
+        }
+    }
+}
+
 /// One scalar property of a structure.
 #[derive(Debug)]
 pub struct ScalarHead {
     mlp: HeadMlp,
     pooling: Pooling,
+    dropout: f64,
 }
 
 impl ScalarHead {
     /// Layers under `path`; their biases, as the reference's, are left out for [`Pooling::SquaredRadius`].
     pub fn new(path: &nn::Path, config: &GemNetConfig, pooling: Pooling) -> Self {
         let bias = pooling != Pooling::SquaredRadius;
-        Self { mlp: HeadMlp::new(path, config.emb_size_atom, bias), pooling }
+        Self { mlp: HeadMlp::new(path, config.emb_size_atom, bias), pooling, dropout: 0.0 }
     }
 
-    /// The property `[g]`; `masses` `[n]` are read by [`Pooling::SquaredRadius`] only.
-    pub fn forward(&self, embeddings: &Embeddings, batch: &Batch, masses: Option<&Tensor>) -> Tensor {
-        let per_atom = self.mlp.forward(&embeddings.atoms);
+    /// The same with this share of the embeddings' numbers set to zero in training (the released code's 0.5 for classes).
+    pub fn drop_out(&mut self, share: f64) {
+        self.dropout = share;
+    }
+
+    /// The property `[g]`; `masses` `[n]` are read by [`Pooling::SquaredRadius`] only. `train` turns dropout on.
+    pub fn forward(
+        &self,
+        embeddings: &Embeddings,
+        batch: &Batch,
+        masses: Option<&Tensor>,
+        train: bool,
+    ) -> Tensor {
+        let per_atom = if train && self.dropout > 0.0 {
+            self.mlp.forward(&embeddings.atoms.dropout(self.dropout, true))
+        } else {
+            self.mlp.forward(&embeddings.atoms)
+        };
         match self.pooling {
             Pooling::Sum => sum_atoms(&per_atom, batch),
             Pooling::Mean => sum_atoms(&per_atom, batch) / &batch.natoms,

@@ -6,6 +6,7 @@ use serde::Serialize;
 use shards::stream::Cursor;
 
 use crate::checkpoint::Best;
+use crate::diverged::Diverged;
 use crate::metrics::Errors;
 use crate::scalar::ScalarErrors;
 
@@ -113,6 +114,7 @@ pub fn errors_text(tasks: &BTreeMap<String, Errors>) -> String {
             e.force_mae.map(|v| format!("F {:.1} meV/Å", 1e3 * v)),
             e.force_cosine.map(|v| format!("cos {v:.3}")),
             e.scalar.as_ref().map(ScalarErrors::text),
+            e.not_finite.as_ref().map(Diverged::text),
         ];
         let known: Vec<String> = parts.into_iter().flatten().collect();
         format!("{name}: {}", known.join(", "))

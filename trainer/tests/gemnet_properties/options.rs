@@ -2,7 +2,7 @@
 
 use tch::{Device, Kind, nn};
 use trainer::gemnet::{
-    Backbone, EdgeDropoutScaling, GemNetConfig, Stage, fit_scale_factors, gradient_divisors,
+    Backbone, EdgeDropoutScaling, Embeddings, GemNetConfig, Stage, fit_scale_factors, gradient_divisors,
 };
 use trainer::heads::{Pooling, ScalarHead};
 
@@ -151,7 +151,7 @@ fn scalar_heads_pool_by_structure() {
             store
         };
         let head = seeded(5, || ScalarHead::new(&store.root(), &GemNetConfig::tiny(), pooling));
-        numbers(&head.forward(&embeddings, &batch, None))
+        numbers(&head.forward(&embeddings, &batch, None, false))
     };
     let (sum, mean, max) = (pooled(Pooling::Sum), pooled(Pooling::Mean), pooled(Pooling::Max));
     assert_close(&mean, &[sum[0] / 6.0, sum[1], sum[2] / 3.0], 1e-12);
@@ -160,4 +160,31 @@ fn scalar_heads_pool_by_structure() {
     // A lone atom is its own centre.
     let radius = pooled(Pooling::SquaredRadius);
     assert!(radius[1].abs() < 1e-12 && radius[0].abs() > 1e-6);
+}
+
+/// Dropout before a head: of what enters it, in training alone.
+#[test]
+fn a_head_drops_numbers_of_the_embeddings() {
+    let model = Model::new(Kind::Double);
+    let batch = model.batch(&[molecule(), crystal()], &[0, 0]);
+    let embeddings = model.backbone.forward(&model.embedding.forward(&batch.atomic_numbers), &batch, false);
+    let mut store = nn::VarStore::new(Device::Cpu);
+    store.set_kind(Kind::Double);
+    let mut head = seeded(5, || ScalarHead::new(&store.root(), &GemNetConfig::tiny(), Pooling::Mean));
+    let of =
+        |head: &ScalarHead, train| seeded(6, || numbers(&head.forward(&embeddings, &batch, None, train)));
+    let plain = of(&head, false);
+    assert_eq!(of(&head, true), plain);
+    head.drop_out(0.5);
+    assert_eq!(of(&head, false), plain);
+    let dropped = of(&head, true);
+    // The same draw, made here: half of the numbers are 0, the others twice what they were.
+    let atoms = &embeddings.atoms;
+    let mask = seeded(6, || atoms.ones_like().dropout(0.5, true));
+    let kept = mask.ne(0.0).to_kind(Kind::Double).mean(Kind::Double).double_value(&[]);
+    assert!((0.3..0.7).contains(&kept) && mask.max().double_value(&[]) == 2.0);
+    let by_hand =
+        Embeddings { atoms: atoms * mask, edges: None, vectors: embeddings.vectors.shallow_clone() };
+    assert_close(&dropped, &numbers(&head.forward(&by_hand, &batch, None, false)), 1e-12);
+    assert_ne!(dropped, plain);
 }

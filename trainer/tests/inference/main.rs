@@ -1,9 +1,12 @@
-//! A trained model in use: conservation of gradient forces, predictions, embeddings, weights taken into fine-tuning.
+//! A trained model in use: conservation of gradient forces, predictions and those that are not finite, embeddings, weights
+//! and heads taken into fine-tuning.
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 mod conservation;
+mod diverged;
 mod embedding;
+mod kept_heads;
 #[path = "../../../shards/tests/molecules/mod.rs"]
 mod molecules;
 mod predictions;

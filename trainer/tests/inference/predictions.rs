@@ -126,6 +126,7 @@ fn what_is_wrong_with_files_is_told_before_anything_is_written() {
     predict(&["empty.extxyz", &out], &["empty.extxyz: no frame in it"]);
     refused(&["predict", "--checkpoint", "nowhere", "one.extxyz", "x.extxyz"], &["no checkpoint here"]);
     refused(&["predict", "--checkpoint", "set", "one.extxyz", "x.extxyz"], &["no checkpoint here"]);
+    refused(&["predict", "--checkpoint", "run", "set", "x.extxyz"], &["set is a directory; expected a file"]);
     let done = run(&["predict", "--checkpoint", "run", "one.extxyz"]);
     assert_eq!(done.status.code(), Some(2));
     assert!(!workshop().join("x.extxyz").exists());

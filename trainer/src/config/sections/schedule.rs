@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::config::number::{Count, Factor, Positive};
-use crate::plateau::PlateauRule;
+use crate::plateau::PlateauPhase;
 
 /// `[schedule]` of pre-training (App. D.1).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,9 +48,9 @@ pub struct FinetuneSchedule {
     /// Floor of every group, as a share of the peak.
     #[serde(default = "tenth")]
     pub final_factor: Factor,
-    /// Reduce-on-plateau after the cosine; off when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub plateau: Option<PlateauRule>,
+    /// Reduce-on-plateau after the cosine; off when absent or `"none"`.
+    #[serde(default, skip_serializing_if = "PlateauPhase::is_none")]
+    pub plateau: PlateauPhase,
     /// Layer-wise decay; all layers alike when absent.
     #[serde(default)]
     pub layers: LayerRates,
