@@ -168,7 +168,7 @@ impl Dataset {
     /// Fetches a row group into the cache in the background, for a [`Dataset::read`] soon to come. Nothing happens where the
     /// dataset is local. What cannot be fetched is told by the read.
     pub fn prefetch(&self, group: &RowGroup) {
-        self.ahead(group, |part, dir, group| part.fetch_ahead(dir, group));
+        self.ahead(group, PartFile::fetch_ahead);
     }
 
     /// Likewise for a [`Dataset::read_columns`].

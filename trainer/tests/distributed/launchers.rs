@@ -118,11 +118,12 @@ fn distributed_a_signal_to_one_rank_stops_all_at_one_step() {
 #[test]
 fn distributed_a_signal_in_the_middle_of_a_long_step_stops_all_and_nothing_is_lost() {
     let workshop = Workshop::new();
-    let structures: Vec<_> = (200..600).map(molecules::molecule).collect();
+    // A step of a second or more on any machine: a rank hears of the other's signal within half a second.
+    let structures: Vec<_> = (200..1800).map(molecules::molecule).collect();
     molecules::write(&workshop.path("many"), &molecules::layout(), &[structures], 1);
     let long = [
         "dataset.large.path=many",
-        "sampling.accumulate=400",
+        "sampling.accumulate=1600",
         "schedule.max_steps=2",
         "validation.every_steps=100",
         "checkpoint.every_steps=1",

@@ -47,12 +47,12 @@ impl Workshop {
     pub(crate) fn new(structures: &[Structure], splits: &[(&str, std::ops::Range<u64>)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let plan = molecules::plan(molecules::layout(), 1);
-        let writer = DatasetWriter::create(&folder.path().join("set"), plan, false).unwrap();
+        let writer = DatasetWriter::create(folder.path().join("set"), plan, false).unwrap();
         molecules::write_unit(&writer, 0, structures);
         let rows = structures.len() as u64;
         let named = |_: &shards::Dataset| {
             let all = std::iter::once(("all", 0..rows)).chain(splits.iter().cloned());
-            all.map(|(name, rows)| Ok(SplitDefinition::new(name, "rows", None, RowSet::from_range(rows))?))
+            all.map(|(name, rows)| SplitDefinition::new(name, "rows", None, RowSet::from_range(rows)))
                 .collect()
         };
         writer.finish(DuplicateIds::Refuse, named).unwrap();
