@@ -239,15 +239,14 @@ fn columns_that_cannot_be_decoded_come_with_their_row_group() {
     assert!((0..ours.rows()).all(|row| ours.row(row).id == theirs.row(row).id));
 }
 
-/// Run in a process of its own by the test below: reads a dataset over and over with a cache that is always full.
-#[test]
-#[ignore = "a part of the test that kills it"]
-fn reader_to_be_killed() {
-    let of = |name: &str| std::env::var_os(name).unwrap().into_string().unwrap();
-    let (url, cache) = (of("JMP_TEST_URL"), of("JMP_TEST_CACHE"));
+/// What tells a process that it is the one to be killed: a URL, a cache and its limit.
+const TO_BE_KILLED: [&str; 3] = ["JMP_TEST_URL", "JMP_TEST_CACHE", "JMP_TEST_LIMIT"];
+
+/// Reads a dataset over and over with a cache that is always full.
+fn read_until_killed([url, cache, limit]: [String; 3]) -> ! {
     let options = RemoteOptions {
         cache: Some(cache.into()),
-        cache_size: ByteSize::new(of("JMP_TEST_LIMIT").parse().unwrap()),
+        cache_size: ByteSize::new(limit.parse().unwrap()),
         ..RemoteOptions::default()
     };
     let dataset = Dataset::open_with(url, &Remote::new(options).unwrap()).unwrap();
@@ -258,14 +257,18 @@ fn reader_to_be_killed() {
 
 #[test]
 fn killed_readers_leave_nothing_that_misleads() {
+    if std::env::var_os(TO_BE_KILLED[0]).is_some() {
+        read_until_killed(TO_BE_KILLED.map(|name| std::env::var(name).unwrap()));
+    }
     let served = Served::new();
     let (cache, limit) = (served.home.path().join("cache"), half(&served));
     for round in 1..=8 {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "kept::reader_to_be_killed", "--ignored"])
-            .env("JMP_TEST_URL", served.url())
-            .env("JMP_TEST_CACHE", &cache)
-            .env("JMP_TEST_LIMIT", limit.to_string())
+            // This very test, which then is the reader.
+            .args(["--exact", "kept::killed_readers_leave_nothing_that_misleads"])
+            .env(TO_BE_KILLED[0], served.url())
+            .env(TO_BE_KILLED[1], &cache)
+            .env(TO_BE_KILLED[2], limit.to_string())
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
