@@ -140,23 +140,20 @@ impl Group {
     /// # Errors
     /// When one of them is missing.
     pub fn require<const N: usize>(&self, names: [&str; N]) -> Result<[Dataset; N], IngestError> {
-        let found = self.find(names)?;
-        for (slot, name) in found.iter().zip(names) {
-            if slot.is_none() {
+        let mut all = Vec::with_capacity(N);
+        for (dataset, name) in self.find(names)?.into_iter().zip(names) {
+            let Some(dataset) = dataset else {
                 return Err(IngestError::Missing {
                     path: self.file.path.clone(),
                     place: format!("group `/{}`", self.name),
                     key: name.to_owned(),
                     known: self.datasets()?,
                 });
-            }
+            };
+            all.push(dataset);
         }
-        // Every slot is filled now.
-        let mut filled = found.into_iter().flatten();
-        Ok(std::array::from_fn(|_| match filled.next() {
-            Some(dataset) => dataset,
-            None => unreachable!("each of the {N} slots was checked"),
-        }))
+        let too_few = |all: Vec<Dataset>| self.error("", format!("{} of {N} datasets", all.len()));
+        all.try_into().map_err(too_few)
     }
 
     /// As [`Group::require`], for datasets that may be missing.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::ShardError;
-use crate::graph::{Geometry, GraphBatch, GraphSpec, NeighborList, StructureGraph};
+use crate::graph::{Geometry, GraphBatch, GraphSpec, NeighborList, StructureGraph, empty};
 use crate::linear_reference::{ELEMENTS, LinearReference};
 use crate::reader::RowView;
 use crate::targets::TargetTransform;
@@ -78,10 +78,6 @@ impl HostBatch {
     /// Empties a batch whose memory is to be used again, with room for so many structures and atoms. The graph stays for
     /// [`GraphBatch::refill`].
     pub fn empty(&mut self, structures: usize, atoms: usize) {
-        fn empty<T>(vector: &mut Vec<T>, room: usize) {
-            vector.clear();
-            vector.reserve_exact(room);
-        }
         empty(&mut self.rows, structures);
         empty(&mut self.ids, structures);
         empty(&mut self.task, structures);

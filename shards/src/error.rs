@@ -76,6 +76,8 @@ pub enum ShardError {
         what: String,
         /// What the server or the network said.
         reason: String,
+        /// Whether it may help to try again later.
+        passing: bool,
     },
     /// The threads that talk to servers could not be started.
     #[error("cannot start the threads for downloads: {reason}")]

@@ -278,11 +278,10 @@ impl Manifest {
     }
 }
 
-/// Likewise.
-const MOST_ROW_GROUPS: u64 = 1 << 28;
-
-/// More than any dataset has; bounds what a lying manifest makes a reader allocate.
+/// More than any dataset has; with the next, bounds what a lying manifest makes a reader allocate.
 const MOST_ROWS: u64 = 1 << 40;
+/// More than any dataset has.
+const MOST_ROW_GROUPS: u64 = 1 << 28;
 
 /// File name of a unit's part.
 pub(crate) fn part_file(unit: u32) -> String {

@@ -211,9 +211,8 @@ impl Firsts {
 impl MainEdges {
     fn refill(&mut self, graphs: &[&StructureGraph]) {
         self.edges.refill(graphs, |graph| &graph.main);
-        self.reverse.clear();
-        self.reverse.reserve(self.edges.source.len());
-        self.per_structure.clear();
+        empty(&mut self.reverse, self.edges.source.len());
+        empty(&mut self.per_structure, graphs.len());
         for graph in graphs {
             let first = self.reverse.len() as i64;
             self.reverse.extend(graph.reverse.iter().map(|r| first + i64::from(*r)));
@@ -270,7 +269,7 @@ impl BatchEdges {
 }
 
 /// Empties a vector and gives it room.
-fn empty<T>(vector: &mut Vec<T>, room: usize) {
+pub(crate) fn empty<T>(vector: &mut Vec<T>, room: usize) {
     vector.clear();
     vector.reserve_exact(room);
 }

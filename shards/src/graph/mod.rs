@@ -27,6 +27,7 @@ mod symmetry;
 mod tests;
 mod triplets;
 
+pub(crate) use batch::empty;
 pub use batch::{BatchEdges, GraphBatch, MainEdges, PairEdges, QuadrupletEdges};
 pub use counts::GraphCounts;
 pub use edges::Edges;

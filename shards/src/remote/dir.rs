@@ -146,7 +146,7 @@ impl RemoteDir {
                 return Err(ShardError::NoManifest { dir: PathBuf::from(self.url.to_string()) });
             }
             // An outage must not end a run that opens its data again, say for validation.
-            Err(error @ ShardError::Download { .. }) if !self.cancelled.load(Ordering::Relaxed) => {
+            Err(error @ ShardError::Download { passing: true, .. }) => {
                 let content = self.remote.cache.get(&key).ok_or(error)?;
                 self.tell(&format!("{}: not reached, taken as it was when last fetched", path.display()));
                 return Manifest::decode(&content, &path);
@@ -244,7 +244,7 @@ impl RemoteDir {
                 Err(Failure::Lasting(reason)) => return Err(self.failed(request, &reason)),
                 Err(Failure::Cancelled) => return Err(self.failed(request, "cancelled")),
                 Err(Failure::Passing(reason)) => {
-                    self.failed(request, &format!("{reason}; attempt {attempt}"))
+                    self.delayed(request, &format!("{reason}; attempt {attempt}"))
                 }
             };
             if attempt >= attempts || wrong >= DOWNLOADS {
@@ -298,17 +298,27 @@ impl RemoteDir {
         format!("{} ({})", self.path(&request.file).display(), request.what)
     }
 
+    /// What trying again does not help.
     fn failed(&self, request: &Request, reason: &str) -> ShardError {
+        self.refusal(&request.file, &request.what, reason, false)
+    }
+
+    /// What trying again may help.
+    fn delayed(&self, request: &Request, reason: &str) -> ShardError {
+        self.refusal(&request.file, &request.what, reason, true)
+    }
+
+    fn refusal(&self, file: &str, what: &str, reason: &str, passing: bool) -> ShardError {
         ShardError::Download {
-            path: self.path(&request.file),
-            what: request.what.clone(),
+            path: self.path(file),
+            what: what.to_owned(),
             reason: reason.to_owned(),
+            passing,
         }
     }
 
     fn offline(&self, file: &str, what: &str) -> ShardError {
-        let reason = "it is not in the cache, and nothing is requested when offline".to_owned();
-        ShardError::Download { path: self.path(file), what: what.to_owned(), reason }
+        self.refusal(file, what, "it is not in the cache, and nothing is requested when offline", false)
     }
 }
 

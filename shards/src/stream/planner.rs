@@ -64,7 +64,7 @@ impl Order {
         }
     }
 
-    /// Structures of a lane that are in use at the same time; of the largest step where batches are filled to a budget.
+    /// Structures of a lane that are in use at the same time; `None` where batches are filled to a budget.
     pub(crate) fn together(&self) -> Option<u64> {
         Some(self.step()? * self.levelled())
     }
