@@ -75,6 +75,13 @@ fn distributed_launchers_that_make_no_sense_are_refused() {
     assert!(!workshop.path("run").exists(), "something was left behind");
 }
 
+/// Waits for a program that was told to stop and does so without complaint.
+fn stopped(program: Child) {
+    let ended = Ended::of(program);
+    assert_eq!(ended.code(), Some(1), "{}", ended.errors());
+    assert!(ended.errors().is_empty(), "{}", ended.errors());
+}
+
 #[test]
 fn distributed_a_signal_to_one_rank_stops_all_at_one_step() {
     let workshop = Workshop::new();
@@ -91,11 +98,7 @@ fn distributed_a_signal_to_one_rank_stops_all_at_one_step() {
     let run = Run(workshop.path("run"));
     wait_for(&run.checkpoint(4), &mut ranks[0]);
     kill(Pid::from_raw(ranks[1].id() as i32), Signal::SIGTERM).unwrap();
-    for rank in ranks {
-        let ended = Ended::of(rank);
-        assert_eq!(ended.code(), Some(1), "{}", ended.errors());
-        assert!(ended.errors().is_empty(), "{}", ended.errors());
-    }
+    ranks.into_iter().for_each(stopped);
     let finished = &run.records("finished")[0];
     assert_eq!(finished["ending"], "signal");
     assert!(run.checkpoint(finished["step"].as_u64().unwrap()).exists());
@@ -106,15 +109,13 @@ fn distributed_a_signal_to_one_rank_stops_all_at_one_step() {
     let next = (later - later % 4).max(8);
     wait_for(&run.checkpoint(next), &mut parent);
     kill(Pid::from_raw(parent.id() as i32), Signal::SIGTERM).unwrap();
-    let ended = Ended::of(parent);
-    assert_eq!(ended.code(), Some(1), "{}", ended.errors());
-    assert!(ended.errors().is_empty(), "{}", ended.errors());
+    stopped(parent);
     let finished = run.records("finished").last().cloned().unwrap();
     assert_eq!(finished["ending"], "signal");
     assert!(run.checkpoint(finished["step"].as_u64().unwrap()).exists());
 }
 
-/// A step of some hundred micro-batches is given up by all ranks when one of them is signalled, and comes again.
+/// A step of many micro-batches is given up by all ranks when one of them is signalled, and comes again.
 #[test]
 fn distributed_a_signal_in_the_middle_of_a_long_step_stops_all_and_nothing_is_lost() {
     let workshop = Workshop::new();
@@ -135,11 +136,7 @@ fn distributed_a_signal_in_the_middle_of_a_long_step_stops_all_and_nothing_is_lo
     wait_for(&run.checkpoint(0), &mut ranks[0]);
     // The other rank hears of it through the store.
     kill(Pid::from_raw(ranks[1].id() as i32), Signal::SIGTERM).unwrap();
-    for rank in ranks {
-        let ended = Ended::of(rank);
-        assert_eq!(ended.code(), Some(1), "{}", ended.errors());
-        assert!(ended.errors().is_empty(), "{}", ended.errors());
-    }
+    ranks.into_iter().for_each(stopped);
     let finished = &run.records("finished")[0];
     assert_eq!((&finished["ending"], &finished["step"]), (&"signal".into(), &0.into()), "the step was made");
     assert!(run.records("train").is_empty() && !run.checkpoint(1).exists());
