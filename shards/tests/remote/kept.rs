@@ -258,7 +258,7 @@ fn read_until_killed([url, cache, limit]: [String; 3]) -> ! {
 #[test]
 fn killed_readers_leave_nothing_that_misleads() {
     if std::env::var_os(TO_BE_KILLED[0]).is_some() {
-        read_until_killed(TO_BE_KILLED.map(|name| std::env::var(name).unwrap()));
+        read_until_killed(TO_BE_KILLED.map(|name| std::env::var_os(name).unwrap().into_string().unwrap()));
     }
     let served = Served::new();
     let (cache, limit) = (served.home.path().join("cache"), half(&served));
