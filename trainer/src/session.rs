@@ -106,6 +106,10 @@ impl<'a> Session<'a> {
         let device = self.learner.network().store().device();
         self.run_dir.metric(&SessionRecord::of(&self.world, device, begin)?)?;
         self.asked = self.asking().of_all(&self.world)?;
+        if self.asked.save {
+            // Asked while the run was being prepared: not to be put off until a step is done.
+            self.save()?;
+        }
         let mut ending = self.reason_to_stop();
         if self.memory.validation_due && ending.is_none() {
             self.validate_and_save(false)?;

@@ -120,14 +120,16 @@ fn distributed_a_signal_to_one_rank_stops_all_at_one_step() {
 fn distributed_a_signal_in_the_middle_of_a_long_step_stops_all_and_nothing_is_lost() {
     let workshop = Workshop::new();
     // A step of a second or more on any machine: a rank hears of the other's signal within half a second.
-    let structures: Vec<_> = (200..1800).map(molecules::molecule).collect();
+    let structures: Vec<_> = (200..400).map(molecules::molecule).collect();
     molecules::write(&workshop.path("many"), &molecules::layout(), &[structures], 1);
     let long = [
         "dataset.large.path=many",
-        "sampling.accumulate=1600",
-        "schedule.max_steps=2",
+        "sampling.accumulate=200",
+        "schedule.max_steps=1",
         "validation.every_steps=100",
         "checkpoint.every_steps=1",
+        // There before the step begins, so that what waits for it is not late.
+        "checkpoint.background=false",
     ];
     let settings: Vec<&str> = long.iter().flat_map(|setting| ["--set", setting]).collect();
     let arguments = [&["pretrain", "config.toml", "--quiet"], &settings[..]].concat();
@@ -142,7 +144,7 @@ fn distributed_a_signal_in_the_middle_of_a_long_step_stops_all_and_nothing_is_lo
     assert!(run.records("train").is_empty() && !run.checkpoint(1).exists());
     workshop.run(&["pretrain", "--resume", "run", "--quiet", "--ranks", "3"]);
     let whole = workshop.pretrain("whole", &settings);
-    let (apart, name) = distance(&whole.tensors(2), &run.tensors(2));
+    let (apart, name) = distance(&whole.tensors(1), &run.tensors(1));
     assert!(apart < 1e-12, "{name} is {apart:e} apart");
     // Saved in the middle of a step, a run goes on with it.
     let arguments = [&arguments[..], &["--set", "run.dir=saved"]].concat();
@@ -157,6 +159,6 @@ fn distributed_a_signal_in_the_middle_of_a_long_step_stops_all_and_nothing_is_lo
     let log = std::fs::read_to_string(saved.0.join("train.log")).unwrap();
     let first = log.lines().filter(|line| line.ends_with("step-00000000"));
     assert_eq!(first.count(), 2, "not saved in the middle of the first step: {log}");
-    let (apart, name) = distance(&whole.tensors(2), &saved.tensors(2));
+    let (apart, name) = distance(&whole.tensors(1), &saved.tensors(1));
     assert!(apart < 1e-12, "{name} is {apart:e} apart");
 }
