@@ -30,6 +30,9 @@ pub struct Evaluation {
 pub struct TaskErrors {
     /// Structures judged.
     pub structures: Option<u64>,
+    /// Structures with predictions that are NaN or infinite, which are in no error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_finite: Option<u64>,
     /// Mean absolute error of the total energy, eV.
     pub energy_mae: Option<f64>,
     /// Mean absolute error of the energy divided by the number of atoms, eV.
@@ -161,6 +164,7 @@ fn task_errors(errors: &Value) -> TaskErrors {
     let number = |key: &str| errors.get(key).and_then(Value::as_f64);
     TaskErrors {
         structures: errors.get("structures").and_then(Value::as_u64),
+        not_finite: errors.get("not_finite").and_then(|d| d.get("structures")?.as_u64()).filter(|n| *n > 0),
         energy_mae: number("energy_mae"),
         energy_mae_per_atom: number("energy_mae_per_atom"),
         force_mae: number("force_mae"),

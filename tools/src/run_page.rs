@@ -114,7 +114,11 @@ fn evaluations(run: &RunReport) -> Table {
     let mut table = Table::new("Evaluation", columns);
     for evaluation in &run.evaluations {
         for (task, errors) in &evaluation.tasks {
-            for (what, [error, constant, cosine]) in told(errors) {
+            for (mut what, [error, constant, cosine]) in told(errors) {
+                if let Some(diverged) = errors.not_finite {
+                    let without = format!(", without {diverged} structures whose predictions are not finite");
+                    what.push_str(&without);
+                }
                 table.row(vec![
                     Cell::text(&evaluation.split),
                     Cell::text(task),

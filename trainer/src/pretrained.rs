@@ -11,7 +11,7 @@ use self::kept::Heads;
 use crate::checkpoint::{CheckpointError, Info, TaskRecord};
 use crate::inference;
 use crate::network::Network;
-use crate::published::Weights;
+use crate::published::{KnownPooling, Weights};
 
 /// Where a model comes from, and how much of it is taken.
 #[derive(Debug, Clone, Default)]
@@ -57,7 +57,8 @@ pub fn take(
     record: Option<&TaskRecord>,
     source: &Source,
 ) -> Result<Vec<String>, CheckpointError> {
-    let (path, info, tensors) = inference::read_weights(&source.path, source.weights)?;
+    let (path, info, tensors) =
+        inference::read_weights(&source.path, source.weights, KnownPooling::NotNeeded)?;
     let refused = |problem: String| CheckpointError::content(&path, problem);
     let mut notes = Vec::new();
     let kept = match (&source.heads, record) {

@@ -24,10 +24,11 @@ pub enum Mode {
 /// Losses of one task in a step.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TaskLoss {
-    /// Mean weighed energy error of its structures, normalised units.
+    /// Mean weighed error of its structures' energies, or of the property, normalised units.
     pub energy_loss: f64,
-    /// Mean weighed force error.
-    pub force_loss: f64,
+    /// Mean weighed force error; absent where no forces are learnt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub force_loss: Option<f64>,
     /// Structures of it in the step that have an energy.
     pub structures: u64,
 }
@@ -180,7 +181,10 @@ impl Progress {
 fn step_text(record: &StepRecord) -> String {
     let mut text = format!("step {} · epoch {:.2} · loss {:.4}", record.step, record.epoch, record.loss);
     for (name, loss) in &record.tasks {
-        let _ = write!(text, " · {name} E {:.3} F {:.3}", loss.energy_loss, loss.force_loss);
+        let _ = match loss.force_loss {
+            Some(forces) => write!(text, " · {name} E {:.3} F {forces:.3}", loss.energy_loss),
+            None => write!(text, " · {name} {:.3}", loss.energy_loss),
+        };
     }
     let _ = write!(
         text,

@@ -3,14 +3,14 @@
 mod machines;
 mod outcome;
 mod passing_over;
+mod saving;
+mod telling;
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::rc::Rc;
 
 use shards::stream::Share;
 
-use crate::checkpoint::{Best, Info, SCHEMA_VERSION, Writer};
+use crate::checkpoint::{Best, Writer};
 use crate::config::sections::StopSection;
 use crate::config::{Config, ScheduleConfig};
 use crate::data::{GlobalBatch, TrainingData};
@@ -18,7 +18,7 @@ use crate::distributed::{Asked, World};
 use crate::evaluate::{Interrupted, Judge, Judgement, validate};
 use crate::learner::{Learner, StepError, StepReport, Whole};
 use crate::plan::RunPlan;
-use crate::progress::{Meter, Progress, StepRecord, TaskLoss};
+use crate::progress::{Meter, Progress};
 use crate::run_dir::RunDir;
 use crate::schedule::Schedule;
 use crate::signals::Signals;
@@ -183,47 +183,6 @@ impl<'a> Session<'a> {
         Ok(is_stop_near(self.signals, &self.world))
     }
 
-    fn tell(&mut self, learnt: &Learnt, batch: &GlobalBatch) -> anyhow::Result<()> {
-        let written = self.writer.as_mut().map(Writer::poll).transpose()?.unwrap_or_default();
-        self.log_checkpoints(&written)?;
-        let Learnt::Step(report) = learnt else { return Ok(()) };
-        self.meter.count(report.structures, batch.waited);
-        let at = self.learner.position();
-        if let (true, Some(scale)) = (report.skipped, self.learner.loss_scale()) {
-            let text = format!(
-                "step {}: gradient overflowed, weights kept; loss scale {} now",
-                at.step,
-                scale.get()
-            );
-            self.run_dir.log(&text)?;
-        }
-        let sums = &report.tasks;
-        let seen = |t: &usize| sums.energies[*t] > 0.0 || sums.force_counts[*t] > 0.0;
-        let losses = (0..self.tasks.len()).filter(seen).map(|t| {
-            let loss = TaskLoss {
-                energy_loss: sums.energy_mean(t),
-                force_loss: sums.force_mean(t),
-                structures: sums.energies[t] as u64,
-            };
-            (self.tasks[t].record.name.clone(), loss)
-        });
-        let record = StepRecord {
-            kind: "train",
-            step: at.step,
-            epoch: self.plan.epochs_at(at.samples),
-            samples: at.samples,
-            minutes: self.minutes(),
-            loss: report.loss,
-            gradient_norm: report.gradient_norm,
-            lr: report.lrs.iter().copied().fold(0.0, f64::max),
-            tasks: losses.collect(),
-            samples_per_second: self.meter.rate(),
-            waiting: self.meter.waiting(),
-        };
-        self.watch.step(&record)?;
-        Ok(self.run_dir.metric(&record)?)
-    }
-
     fn is_validation_due(&self, batch: &GlobalBatch, ending: Option<Ending>) -> bool {
         let rule = &self.config.validation;
         let due = match rule.every_steps {
@@ -362,46 +321,6 @@ impl<'a> Session<'a> {
 
     fn minutes(&self) -> f64 {
         self.memory.minutes + self.meter.seconds() / 60.0
-    }
-
-    fn save(&mut self) -> anyhow::Result<()> {
-        if self.writer.is_none() {
-            return Ok(());
-        }
-        let (info, state) = (self.info()?, self.learner.state());
-        let written =
-            self.writer.as_mut().map(|writer| writer.save(info, &state)).transpose()?.unwrap_or_default();
-        self.log_checkpoints(&written)
-    }
-
-    fn log_checkpoints(&mut self, written: &[PathBuf]) -> anyhow::Result<()> {
-        for path in written {
-            self.run_dir.log(&format!("checkpoint {}", path.display()))?;
-        }
-        Ok(())
-    }
-
-    fn info(&self) -> anyhow::Result<Info> {
-        Ok(Info {
-            schema_version: SCHEMA_VERSION,
-            kind: self.config.kind,
-            position: self.learner.position(),
-            minutes: self.minutes(),
-            cursor: serde_json::to_value(&self.memory.cursor)?,
-            schedule: self.learner.schedule().clone(),
-            seed: self.config.run.seed,
-            loss_scale: self.learner.loss_scale(),
-            best: self.memory.best.clone(),
-            stale_validations: self.memory.stale_validations,
-            skipped: self.memory.skipped,
-            left_out: self.memory.left_out,
-            validation_due: self.memory.validation_due,
-            model: self.config.model.clone(),
-            tasks: self.tasks.iter().map(|t| t.record.clone()).collect(),
-            config: self.config.text.clone(),
-            origin: None,
-            files: BTreeMap::new(),
-        })
     }
 
     fn outcome(&self, ending: Ending) -> Outcome {

@@ -7,6 +7,7 @@ use shards::ShardError;
 use shards::stream::Share;
 
 use crate::config::Config;
+use crate::config::number::Fraction;
 use crate::data::sequential;
 use crate::plan::RunPlan;
 use crate::task::Task;
@@ -168,12 +169,35 @@ fn signed(value: f64) -> String {
     if text == "-0.0000" { "0.0000".to_owned() } else { text }
 }
 
-/// What is odd about the data, though it can be trained on: datasets in which no atom takes part in quadruplets.
+/// What is odd though it can be trained: averages over much of a run, and datasets in which no atom takes part in quadruplets.
+///
+/// # Errors
+/// A dataset whose first structures cannot be read.
+pub fn warnings(config: &Config, tasks: &[Task], plan: &RunPlan) -> Result<Vec<String>, ShardError> {
+    let mut warnings = without_quadruplets(config, tasks)?;
+    let decay = config.optimizer.ema.map(Fraction::get);
+    warnings.extend(decay.and_then(|decay| long_average(decay, plan.total_steps())));
+    Ok(warnings)
+}
+
+/// Validations and the model that is kept are those of the averaged weights, which in a short run have hardly left the start.
+fn long_average(decay: f64, steps: u64) -> Option<String> {
+    let back = 1.0 / (1.0 - decay);
+    (10.0 * back > steps as f64).then(|| {
+        format!(
+            "warning: validations and the final model are those of averaged weights, which look back over some {back:.0} steps \
+             (optimizer.ema = {decay}), much in a run of {steps}: they lag behind the training; a smaller optimizer.ema, or none, \
+             fits so short a run"
+        )
+    })
+}
+
+/// Datasets in which no atom takes part in quadruplets.
 ///
 /// Quadruplets have a surface or adsorbate atom (tag 1 or 2) at one end of their middle edge, as the reference has it;
 /// missing tags act as 2. Tags that are all 0 are mostly a converter's mistake. Only the first structures of each training
 /// split are looked at.
-pub fn warnings(config: &Config, tasks: &[Task]) -> Result<Vec<String>, ShardError> {
+fn without_quadruplets(config: &Config, tasks: &[Task]) -> Result<Vec<String>, ShardError> {
     if !config.model.interactions.quadruplet {
         return Ok(Vec::new());
     }
@@ -197,6 +221,14 @@ pub fn warnings(config: &Config, tasks: &[Task]) -> Result<Vec<String>, ShardErr
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn averages_over_much_of_a_run_are_told() {
+        assert_eq!(long_average(0.99, 1000), None);
+        let told = long_average(0.99, 400).unwrap();
+        assert!(told.contains("some 100 steps") && told.contains("a run of 400"), "{told}");
+        assert_eq!(long_average(0.9, 400), None);
+    }
 
     #[test]
     fn zero_has_no_sign() {

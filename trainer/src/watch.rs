@@ -98,7 +98,7 @@ fn step_scalars(record: &StepRecord) -> Vec<(String, f64)> {
     .into();
     for (task, loss) in &record.tasks {
         values.push((format!("train/energy_loss/{task}"), loss.energy_loss));
-        values.push((format!("train/force_loss/{task}"), loss.force_loss));
+        values.extend(loss.force_loss.map(|forces| (format!("train/force_loss/{task}"), forces)));
     }
     values
 }
@@ -125,7 +125,8 @@ fn step_gauges(record: &StepRecord) -> Vec<Gauge> {
     }
     for (task, loss) in &record.tasks {
         let help = "Mean force loss of a task in the last step.";
-        gauges.push(Gauge { name: "force_loss", help, task: Some(task.clone()), value: loss.force_loss });
+        let gauge = |value| Gauge { name: "force_loss", help, task: Some(task.clone()), value };
+        gauges.extend(loss.force_loss.map(gauge));
     }
     gauges
 }
@@ -139,7 +140,7 @@ mod tests {
 
     #[test]
     fn every_figure_of_a_step_reaches_both_readers() {
-        let loss = TaskLoss { energy_loss: 0.25, force_loss: 0.5, structures: 3 };
+        let loss = TaskLoss { energy_loss: 0.25, force_loss: Some(0.5), structures: 3 };
         let record = StepRecord {
             kind: "train",
             step: 7,

@@ -145,6 +145,10 @@ fn training_split(settings: &Settings) -> Option<&str> {
     settings.get("dataset.train")
 }
 
+fn without_diverged(structures: u64) -> String {
+    format!("without {structures} structures with predictions that are not finite")
+}
+
 /// What differs, as far as it is recorded.
 fn differs(
     run: &Judged,
@@ -172,6 +176,7 @@ fn differs(
     if !is_test(&evaluation.split) {
         texts.push(format!("judged on split {}", evaluation.split));
     }
+    texts.extend(errors.not_finite.map(without_diverged));
     // Manifests are read where the data still lies; a moved dataset leaves its size untold.
     if let Some(dataset) = path.and_then(|p| Dataset::open(Path::new(p)).ok()) {
         let rows = |split: &str| dataset.manifest().split(Path::new("."), split).ok().map(|s| s.rows);

@@ -8,7 +8,8 @@ use clap::Args;
 use super::DONE;
 use crate::checkpoint::{self, CheckpointError};
 use crate::config::model::Preset;
-use crate::published::{Options, Weights, import};
+use crate::heads::Pooling;
+use crate::published::{KnownPooling, Options, Weights, import};
 
 /// Arguments of `import`.
 #[derive(Debug, Args)]
@@ -27,6 +28,9 @@ pub(super) struct ImportArgs {
     /// Names of the tasks in the order of their heads; the published models' when absent and there are four.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     tasks: Vec<String>,
+    /// How a model of a property pools its atoms, which its file does not tell. --tasks names the property: the dataset's column.
+    #[arg(long, value_enum)]
+    pooling: Option<Pooling>,
     /// Leave out tensors that have no place in the model instead of refusing the file.
     #[arg(long)]
     ignore_unknown: bool,
@@ -48,6 +52,7 @@ impl ImportArgs {
             weights: self.weights,
             preset: self.preset,
             tasks: self.tasks.clone(),
+            pooling: self.pooling.map_or(KnownPooling::No, KnownPooling::Named),
             ignore_unknown: self.ignore_unknown,
         };
         let mut imported = import(&self.file, &options)?;

@@ -191,7 +191,7 @@ fn prepare(
         start => start,
     };
     let (learner, memory, mut notes) = setup::learner(config, &tasks, &plan, start, device)?;
-    notes.0.extend(startup::warnings(config, &tasks)?);
+    notes.0.extend(startup::warnings(config, &tasks, &plan)?);
     Ok((tasks, plan, learner, memory, notes))
 }
 

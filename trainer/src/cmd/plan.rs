@@ -53,7 +53,7 @@ impl PlanArgs {
             return Ok(DONE);
         }
         summary.write(&config, out)?;
-        for warning in startup::warnings(&config, &tasks)? {
+        for warning in startup::warnings(&config, &tasks, &plan)? {
             writeln!(out, "{warning}")?;
         }
         self.write_survey(&tasks, &survey, out)?;

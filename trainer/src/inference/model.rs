@@ -9,7 +9,7 @@ use crate::checkpoint::{self, CheckpointError, Info, State};
 use crate::config::sections::Precision;
 use crate::network::{HeadLayout, Network};
 use crate::parameters;
-use crate::published::{self, Weights};
+use crate::published::{self, KnownPooling, Weights};
 
 /// On what a model runs, and with which of its weights.
 #[derive(Debug, Clone, Default)]
@@ -45,7 +45,7 @@ impl Model {
             tch::set_num_threads(threads);
         }
         let device = device(path, &options.device)?;
-        let (path, info, weights) = read_weights(path, options.weights)?;
+        let (path, info, weights) = read_weights(path, options.weights, KnownPooling::No)?;
         let precision = options.precision.unwrap_or_else(|| trained_precision(&info));
         let network =
             Network::new(&info.model, HeadLayout::of_records(info.kind, &info.tasks), 0, precision, device);
@@ -58,16 +58,18 @@ impl Model {
     }
 }
 
-/// What a checkpoint or a file of weights says and holds; the path is that of the checkpoint found.
+/// What a checkpoint or a file of weights says and holds; the path is that of the checkpoint found. `pooling` is that of a
+/// property's head in a file of weights.
 ///
 /// # Errors
 /// Nothing there, a changed or foreign file, or no weights of the kind that is asked for.
 pub(crate) fn read_weights(
     path: &Path,
     weights: Option<Weights>,
+    pooling: KnownPooling,
 ) -> Result<(PathBuf, Info, BTreeMap<String, Tensor>), CheckpointError> {
     if path.is_file() {
-        let options = published::Options { weights, ..published::Options::default() };
+        let options = published::Options { weights, pooling, ..published::Options::default() };
         let imported = published::import(path, &options)?;
         return Ok((path.to_path_buf(), imported.info, imported.state.model));
     }

@@ -14,8 +14,9 @@ use crate::checkpoint::{CheckpointError, Info, Margins, Origin, SCHEMA_VERSION, 
 use crate::config::model::{ModelSection, Preset};
 use crate::config::{ForceMode, RunKind};
 use crate::gemnet::{Backbone, Init};
-use crate::heads::{AtomEmbedding, EnergyHead, ForceHead, PretrainHeads, ScalarHead};
+use crate::heads::{AtomEmbedding, EnergyHead, ForceHead, Pooling, PretrainHeads, ScalarHead};
 use crate::network::HeadLayout;
+use crate::scalar::{ScalarLoss, ScalarTarget};
 use crate::schedule::{FineTuneRates, FineTuneSchedule, Position, Schedule, WarmupCosine};
 
 /// The published models' tasks, in the order of their heads.
@@ -23,6 +24,18 @@ const PUBLISHED_TASKS: [&str; 4] = ["oc20", "oc22", "ani1x", "transition1x"];
 
 /// This many faults are told; the first show what is wrong.
 const FAULTS_TOLD: usize = 8;
+
+/// How the pooling of a property's head, which shows in no shape, is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KnownPooling {
+    /// It is not: such a head is refused.
+    #[default]
+    No,
+    /// The user says so.
+    Named(Pooling),
+    /// Nobody asks, because the head is not used.
+    NotNeeded,
+}
 
 /// What to take, and how strictly.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +46,8 @@ pub struct Options {
     pub preset: Option<Preset>,
     /// Names of the tasks in the order of their heads.
     pub tasks: Vec<String>,
+    /// How the atoms' numbers become a property, for a model of one.
+    pub pooling: KnownPooling,
     /// Whether tensors that have no place in the model are left out instead of refused.
     pub ignore_unknown: bool,
 }
@@ -66,7 +81,8 @@ pub fn import(path: &Path, options: &Options) -> Result<Imported, CheckpointErro
     if weights == Weights::Ema {
         file.match_averages()?;
     }
-    let layout = infer(file.offers()).map_err(|problem| refused(format!("no GemNet-OC: {problem}")))?;
+    let mut layout = infer(file.offers()).map_err(|problem| refused(format!("no GemNet-OC: {problem}")))?;
+    settle_pooling(&mut layout, options.pooling).map_err(refused)?;
     let model = model_section(&layout, options.preset).map_err(refused)?;
     let tasks = task_names(&layout, &options.tasks).map_err(refused)?;
     let store = frame(&layout);
@@ -112,6 +128,29 @@ fn model_section(layout: &Layout, expected: Option<Preset>) -> Result<ModelSecti
             Err(format!("the shapes are those of {found}, expected {}", preset.name()))
         }
         _ => Ok(section),
+    }
+}
+
+/// Gives a property's head the pooling that the user names.
+fn settle_pooling(layout: &mut Layout, known: KnownPooling) -> Result<(), String> {
+    let is_radius = |pooling| pooling == Pooling::SquaredRadius;
+    match (&mut layout.heads, known) {
+        (HeadLayout::Scalar(found), KnownPooling::Named(named)) if is_radius(*found) == is_radius(named) => {
+            *found = named;
+            Ok(())
+        }
+        (HeadLayout::Scalar(found), KnownPooling::Named(named)) => {
+            let found = if is_radius(*found) { "without biases, that of squared-radius" } else { "with biases" };
+            Err(format!("--pooling {}: the property's head is one {found}", named.name()))
+        }
+        (HeadLayout::Scalar(Pooling::Sum), KnownPooling::No) => Err(
+            "a model of a property; how its atoms are pooled shows in no shape: import it with --pooling sum, mean or max"
+                .to_owned(),
+        ),
+        (HeadLayout::Scalar(_), _) | (_, KnownPooling::No | KnownPooling::NotNeeded) => Ok(()),
+        (_, KnownPooling::Named(_)) => {
+            Err("--pooling is for models of a property; this one has no such head".to_owned())
+        }
     }
 }
 
@@ -280,6 +319,10 @@ fn info(report: &Report, layout: &Layout) -> Info {
         HeadLayout::Single(forces) => (RunKind::Finetune, forces, Schedule::Finetune(no_rates())),
         HeadLayout::Scalar(_) => (RunKind::Finetune, ForceMode::None, Schedule::Finetune(no_rates())),
     };
+    let pooling = match layout.heads {
+        HeadLayout::Scalar(pooling) => Some(pooling),
+        HeadLayout::Joint(_) | HeadLayout::Single(_) => None,
+    };
     Info {
         schema_version: SCHEMA_VERSION,
         kind,
@@ -295,17 +338,25 @@ fn info(report: &Report, layout: &Layout) -> Info {
         left_out: 0,
         validation_due: false,
         model: report.model.clone(),
-        tasks: report.tasks.iter().map(|name| task(name, forces)).collect(),
+        tasks: report.tasks.iter().map(|name| task(name, forces, pooling)).collect(),
         config: String::new(),
         origin: Some(Origin { file, weights: report.weights.name().to_owned() }),
         files: BTreeMap::new(),
     }
 }
 
-/// A task whose labels are not known: the transform is the identity until the data gives one.
-fn task(name: &str, forces: ForceMode) -> TaskRecord {
+/// A task whose labels are not known: the transform is the identity until the data gives one. A property, which `pooling` shows
+/// it to be, is taken to have the task's name.
+fn task(name: &str, forces: ForceMode, pooling: Option<Pooling>) -> TaskRecord {
+    let property = |pooling| ScalarTarget {
+        name: name.to_owned(),
+        unit: String::new(),
+        factor: 1.0,
+        pooling,
+        loss: ScalarLoss::L1,
+    };
     let transform = TargetTransform {
-        label: shards::statistics::ENERGY.to_owned(),
+        label: if pooling.is_some() { name } else { shards::statistics::ENERGY }.to_owned(),
         reference: None,
         mean: 0.0,
         std: 1.0,
@@ -316,7 +367,7 @@ fn task(name: &str, forces: ForceMode) -> TaskRecord {
         name: name.to_owned(),
         forces,
         transform,
-        scalar: None,
+        scalar: pooling.map(property),
         energy_weight: 1.0,
         force_weight: 1.0,
         margins: Margins::default(),

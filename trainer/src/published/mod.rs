@@ -14,7 +14,7 @@ mod sizes;
 
 pub use export::{NameStyle, export};
 pub use file::{Offer, WeightsFile};
-pub use import::{Imported, Options, import};
+pub use import::{Imported, KnownPooling, Options, import};
 pub use names::Group;
 pub use report::{GroupRow, Ignored, Report};
 pub use sizes::{Layout, infer};

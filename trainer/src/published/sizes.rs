@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::Offer;
 use crate::config::ForceMode;
 use crate::gemnet::GemNetConfig;
+use crate::heads::Pooling;
 use crate::network::HeadLayout;
 
 /// What a set of named tensors is.
@@ -12,7 +13,8 @@ use crate::network::HeadLayout;
 pub struct Layout {
     /// The backbone's sizes and interactions.
     pub config: GemNetConfig,
-    /// Its heads; `Joint(0)` for a backbone alone.
+    /// Its heads; `Joint(0)` for a backbone alone. A property's pooling is the sum where biases show that it is not the squared
+    /// radius; whether it is another shows in no shape.
     pub heads: HeadLayout,
 }
 
@@ -133,6 +135,9 @@ fn heads(shapes: &Shapes<'_>) -> HeadLayout {
     } else if shapes.has("out_energy.0.weight") {
         // Whether an energy's derivative is used shows in no shape.
         HeadLayout::Single(ForceMode::Gradient)
+    } else if shapes.has("out_scalar.0.weight") {
+        let biased = shapes.has("out_scalar.0.bias");
+        HeadLayout::Scalar(if biased { Pooling::Sum } else { Pooling::SquaredRadius })
     } else {
         HeadLayout::Joint(shapes.count("output.out_energy", 0, ".0.weight") as usize)
     }

@@ -8,8 +8,9 @@ use tch::{Device, Kind, Tensor};
 use trainer::batch::Batch;
 use trainer::checkpoint::{self, tensors};
 use trainer::config::sections::Precision;
+use trainer::heads::Pooling;
 use trainer::network::{HeadLayout, Network};
-use trainer::published::{NameStyle, Options, Weights, export, import};
+use trainer::published::{Imported, KnownPooling, NameStyle, Options, Weights, export, import};
 
 use crate::case::Case;
 use crate::{filled, fixture, goldens, imported};
@@ -105,6 +106,46 @@ fn constants_may_be_missing_and_counters_are_left_out() {
         m.insert("task_steps".into(), Tensor::from_slice(&[1_i64, 2, 3, 4]));
     });
     assert!(text.contains("missing: 12") && text.contains("counters of training steps"), "{text}");
+}
+
+/// Writes a property's model and imports it, `pooling` being all that is known of how its atoms are pooled.
+fn property(layout: Pooling, pooling: KnownPooling) -> Result<Imported, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let network = Network::new(&tiny(), HeadLayout::Scalar(layout), 0, Precision::F32, Device::Cpu);
+    let file = folder.path().join("property.safetensors");
+    tensors::write(&file, &network.store().variables().into_iter().collect()).unwrap();
+    let options = Options { pooling, tasks: vec!["band_gap".into()], ..Options::default() };
+    let imported = import(&file, &options).map_err(|error| error.to_string())?;
+    equal(&imported.state.model, &network.store().variables().into_iter().collect());
+    Ok(imported)
+}
+
+#[test]
+fn a_property_comes_back_with_the_pooling_that_is_named() {
+    let unknown = property(Pooling::Mean, KnownPooling::No).unwrap_err();
+    assert!(unknown.contains("--pooling sum, mean or max"), "{unknown}");
+    for pooling in [Pooling::Sum, Pooling::Mean, Pooling::Max, Pooling::SquaredRadius] {
+        let imported = property(pooling, KnownPooling::Named(pooling)).unwrap();
+        let task = &imported.info.tasks[0];
+        let scalar = task.scalar.as_ref().unwrap();
+        assert_eq!((scalar.pooling, scalar.name.as_str()), (pooling, "band_gap"));
+        assert_eq!(task.transform.label, "band_gap");
+        let heads = HeadLayout::of_records(imported.info.kind, &imported.info.tasks);
+        assert_eq!(heads, HeadLayout::Scalar(pooling));
+    }
+    // The squared radius alone shows in the shapes; a head that is dropped need not be known.
+    let radius = property(Pooling::SquaredRadius, KnownPooling::No).unwrap();
+    assert_eq!(radius.info.tasks[0].scalar.as_ref().unwrap().pooling, Pooling::SquaredRadius);
+    property(Pooling::Max, KnownPooling::NotNeeded).unwrap();
+    let other = property(Pooling::SquaredRadius, KnownPooling::Named(Pooling::Mean)).unwrap_err();
+    assert!(other.contains("without biases"), "{other}");
+    let other = property(Pooling::Mean, KnownPooling::Named(Pooling::SquaredRadius)).unwrap_err();
+    assert!(other.contains("with biases"), "{other}");
+    let energies = import(
+        &fixture("published.pt"),
+        &Options { pooling: KnownPooling::Named(Pooling::Sum), ..Options::default() },
+    );
+    assert!(energies.unwrap_err().to_string().contains("for models of a property"));
 }
 
 /// The reference's energies, from weights that went through a file.
