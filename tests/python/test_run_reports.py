@@ -58,6 +58,15 @@ def force_run(home, start, training, seed, mae, minutes, ranks=1):
     return home / name
 
 
+def sized_run(home, preset, start, mae):
+    """A run of one of the paper's sizes."""
+    lines = ("[model]", 'preset = "%s"' % preset, "[dataset]", 'name = "ethanol"', 'path = "shards/rmd17-ethanol"', 'train = "train"')
+    folder = home / ("%s-%s" % (preset, start))
+    write_run(folder, "\n".join(lines), 10, {"ethanol": {"force_mae": mae}},
+              ("test", {"ethanol": {"structures": 1000, "force_mae": mae}}, {}))
+    return folder
+
+
 def scalar_run(home):
     lines = ("[model]", 'preset = "jmp-l"', "[dataset]", 'name = "lumo"', 'path = "shards/qm9"', 'train = "train"')
     scalar = {"target": "eps_LUMO", "unit": "meV", "mae": 9.5, "rmse": 14.0, "mae_of_zero": 1000.0}
@@ -94,6 +103,7 @@ class RunReports(unittest.TestCase):
                 cls.maes[training, start] = mae * factor * random.lognormal(0, 0.05, len(SEEDS))
                 cls.runs[training, start] = [force_run(cls.home, start, training, seed, cls.maes[training, start][seed], minutes + seed)
                                              for seed in SEEDS]
+        cls.sized = {(preset, start): 0.02 * random.lognormal(0, 0.5) for preset in ("jmp-s", "jmp-l") for start in ("tuned", "scratch")}
         cls.lumo = scalar_run(cls.home)
         cls.ranks = force_run(cls.home, "ranks", "fit950", 4, 0.05, 30, ranks=4)
         write_embeddings(cls.home)
@@ -104,6 +114,9 @@ class RunReports(unittest.TestCase):
         of = lambda start: [run for key, runs in sorted(cls.runs.items()) if key[1] == start for run in runs]
         first = lambda *key: cls.runs[key][0]
         cls.results = cls.report("results", "results", *of("tuned"), cls.lumo, "--scratch", *of("scratch"))
+        sized = {key: sized_run(cls.home, *key, mae) for key, mae in cls.sized.items()}
+        begun = lambda start: [sized[preset, start] for preset in ("jmp-s", "jmp-l")]
+        cls.sizes = cls.report("sizes", "results", *begun("tuned"), "--scratch", *begun("scratch"))
         methods = [word for name, start in (("B", "scratch"), ("T2", "tuned"))
                    for word in ("--method", "%s=%s,%s" % (name, first("fit50", start), first("fit950", start)))]
         cls.compared = cls.report("compare", "compare", *(runs[0] for _, runs in sorted(cls.runs.items())), "--pair",
@@ -130,7 +143,7 @@ class RunReports(unittest.TestCase):
     @unittest.skipUnless(browser.find(), "no Chromium here: install Debian's package `chromium`, or set JMP_CHROMIUM")
     def test_pages_hold_in_a_browser(self):
         pages = sorted(self.home.glob("*.html"))
-        self.assertEqual(len(pages), 8)
+        self.assertEqual(len(pages), 9)
         with browser.Browser() as chromium:
             for page in pages:
                 browser.check_page(self, chromium, page, page.stem)
@@ -157,8 +170,18 @@ class RunReports(unittest.TestCase):
             np.testing.assert_allclose(row["improvement"], shares[-1], rtol=1e-12)
             # Table 3 of the paper: JMP-L 2.0 meV/Å.
             np.testing.assert_allclose(row["over_paper"][1], (2.0 - tuned) / 2.0, rtol=1e-12)
-        mean = next(m for m in self.results["means"] if m["dataset"] == "MD17")["ours"]
+        [mean] = next(m for m in self.results["means"] if m["dataset"] == "MD17")["ours"]
         np.testing.assert_allclose(mean["share"], np.mean(shares), rtol=1e-12)
+
+    def test_sizes_are_compared_as_numpy_does(self):
+        rows = {row["model"]["name"]: row for row in self.sizes["rows"]}
+        self.assertEqual(sorted(rows), ["jmp-l", "jmp-s"])
+        share = lambda baseline, model: 1 - self.sized[model] / self.sized[baseline]
+        for preset, row in rows.items():
+            np.testing.assert_allclose(row["improvement"], share((preset, "scratch"), (preset, "tuned")), rtol=1e-9)
+        md17 = next(m for m in self.sizes["scaling"] if m["dataset"] == "MD17")
+        for start in ("scratch", "tuned"):
+            np.testing.assert_allclose(md17[start]["ours"]["share"], share(("jmp-s", start), ("jmp-l", start)), rtol=1e-9)
 
     def test_parts_of_a_mask_make_up_the_whole(self):
         parts = next(run for run in self.results["tuned"] if run["task"] == "qm9/eps_LUMO")["by_overlap"]

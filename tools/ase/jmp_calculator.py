@@ -72,6 +72,12 @@ class JMP(Calculator):
         labels = {"energy": ["energy", "free_energy"], None: []}
         self.implemented_properties = labels.get(label, [label]) + (["forces"] if self.greeting["forces"] else [])
 
+    def get_property(self, name, atoms=None, allow_calculation=True):
+        # What the model gives must be known before ASE asks whether it gives `name`.
+        if allow_calculation:
+            self.start()
+        return super().get_property(name, atoms, allow_calculation)
+
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         super().calculate(atoms, properties, system_changes)
         try:

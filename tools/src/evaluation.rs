@@ -1,6 +1,6 @@
 //! Final errors of a run, as `jmp-train evaluate --json` tells them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -11,6 +11,9 @@ use crate::error::ReportError;
 
 /// What marks an object as an evaluation.
 const KIND: &str = "evaluation";
+
+/// What is said of the energy of a task whose errors are [`TaskErrors::energy_shifted`].
+pub const SHIFTED: &str = ", shifted: only forces were learnt";
 
 /// Errors on one split.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -37,6 +40,10 @@ pub struct TaskErrors {
     pub energy_mae: Option<f64>,
     /// Mean absolute error of the energy divided by the number of atoms, eV.
     pub energy_mae_per_atom: Option<f64>,
+    /// Whether energies were judged after a constant was fitted on the training split: only forces were
+    /// learnt.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub energy_shifted: bool,
     /// Mean absolute error of force components, eV/Å.
     pub force_mae: Option<f64>,
     /// The same for a model that always predicts zero, eV/Å.
@@ -111,8 +118,11 @@ pub fn of(value: &Value, file: &str) -> Option<Evaluation> {
     }
     let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_string();
     let (split, checkpoint) = (text("split"), text("checkpoint"));
+    let shifted = value.get("shifted").and_then(Value::as_array).into_iter().flatten();
+    let shifted: BTreeSet<&str> = shifted.filter_map(Value::as_str).collect();
     let mut tasks = tasks(value);
     for (name, errors) in &mut tasks {
+        errors.energy_shifted = shifted.contains(name.as_str());
         errors.by_overlap = parts(value.get("breakdown").and_then(|b| b.get(name)?.get("by_overlap")));
     }
     Some(Evaluation { file: file.into(), split, checkpoint, tasks })
@@ -146,17 +156,27 @@ pub struct Absolute {
     pub unit: String,
     /// The error.
     pub value: f64,
+    /// Whether it is of energies that were judged after fitting a constant.
+    pub shifted: bool,
 }
 
 impl TaskErrors {
     /// All mean absolute errors.
     pub fn absolute(&self) -> Vec<Absolute> {
         let named = |quantity: &str, unit: &str, value: Option<f64>| {
-            value.map(|value| Absolute { quantity: quantity.into(), unit: unit.into(), value })
+            let (quantity, unit) = (quantity.into(), unit.into());
+            value.map(|value| Absolute { quantity, unit, value, shifted: false })
         };
+        let energy = named("energy", "eV", self.energy_mae);
+        let energy = energy.map(|energy| Absolute { shifted: self.energy_shifted, ..energy });
+        let forces = named("forces", "eV/Å", self.force_mae);
         let scalar = self.scalar.as_ref().and_then(|s| named(&s.target, &s.unit, s.mae));
-        let energies = [named("energy", "eV", self.energy_mae), named("forces", "eV/Å", self.force_mae)];
-        energies.into_iter().flatten().chain(scalar).collect()
+        [energy, forces, scalar].into_iter().flatten().collect()
+    }
+
+    /// Without those of energies, which mean nothing where none was learnt.
+    pub(crate) fn without_energies(self) -> Self {
+        Self { energy_mae: None, energy_mae_per_atom: None, ..self }
     }
 }
 
@@ -167,6 +187,7 @@ fn task_errors(errors: &Value) -> TaskErrors {
         not_finite: errors.get("not_finite").and_then(|d| d.get("structures")?.as_u64()).filter(|n| *n > 0),
         energy_mae: number("energy_mae"),
         energy_mae_per_atom: number("energy_mae_per_atom"),
+        energy_shifted: false,
         force_mae: number("force_mae"),
         force_mae_of_zero: number("force_mae_of_zero"),
         force_cosine: number("force_cosine"),

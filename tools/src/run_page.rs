@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::document::Document;
-use crate::evaluation::TaskErrors;
+use crate::evaluation::{SHIFTED, TaskErrors};
 use crate::html::{Cell, Table};
 use crate::number::{integer, significant};
 use crate::run_report::{Quantity, RunReport};
@@ -139,9 +139,10 @@ fn evaluations(run: &RunReport) -> Table {
 fn told(errors: &TaskErrors) -> Vec<(String, [Option<f64>; 3])> {
     let milli = |value: Option<f64>| value.map(|v| 1e3 * v);
     let scalar = errors.scalar.as_ref();
+    let mark = if errors.energy_shifted { SHIFTED } else { "" };
     let rows = [
-        ("energy / meV".into(), [milli(errors.energy_mae), None, None]),
-        ("energy per atom / (meV/atom)".into(), [milli(errors.energy_mae_per_atom), None, None]),
+        (format!("energy / meV{mark}"), [milli(errors.energy_mae), None, None]),
+        (format!("energy per atom / (meV/atom){mark}"), [milli(errors.energy_mae_per_atom), None, None]),
         (
             "force components / (meV/Å)".into(),
             [milli(errors.force_mae), milli(errors.force_mae_of_zero), errors.force_cosine],

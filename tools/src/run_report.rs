@@ -12,6 +12,7 @@ use crate::error::ReportError;
 use crate::evaluation::{self, Evaluation, TaskErrors};
 use crate::series::{Point, Series};
 use crate::sessions::Session;
+use crate::settings::Settings;
 
 /// One run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -123,7 +124,7 @@ pub fn gather(dir: &Path) -> Result<RunReport, ReportError> {
         return Err(ReportError::NotARun { dir: dir.to_path_buf() });
     }
     let file = File::open(&path).map_err(ReportError::read(&path))?;
-    let mut reading = Reading::default();
+    let mut reading = Reading { settings: Settings::read(dir)?, ..Reading::default() };
     for line in BufReader::new(file).split(b'\n') {
         let line = line.map_err(ReportError::read(&path))?;
         if line.iter().all(u8::is_ascii_whitespace) {
@@ -145,6 +146,7 @@ pub fn gather(dir: &Path) -> Result<RunReport, ReportError> {
 
 #[derive(Debug, Default)]
 struct Reading {
+    settings: Settings,
     readable: u64,
     unreadable: u64,
     steps: u64,
@@ -196,17 +198,30 @@ impl Reading {
             epoch: number("epoch"),
             minutes: number("minutes"),
             metric,
-            tasks: evaluation::tasks(value),
+            tasks: self.meaningful(evaluation::tasks(value)),
         });
         if self.best.is_none_or(|best| metric < best.metric) {
             self.best = Some(Best { step, metric });
         }
     }
 
+    /// A validation's errors without those of energies that were not learnt, which earlier versions told:
+    /// they are off by any constant.
+    fn meaningful(&self, tasks: BTreeMap<String, TaskErrors>) -> BTreeMap<String, TaskErrors> {
+        let known = |(name, errors): (String, TaskErrors)| {
+            let learnt = self.settings.learns_energies(&name);
+            (name, if learnt { errors } else { errors.without_energies() })
+        };
+        tasks.into_iter().map(known).collect()
+    }
+
     fn tasks(&mut self, keys: &[(&str, Quantity)], step: u64, value: &Value) {
         let tasks = value.get("tasks").and_then(Value::as_object);
         for (name, task) in tasks.into_iter().flatten() {
             for (key, quantity) in keys {
+                if *quantity == Quantity::EnergyMae && !self.settings.learns_energies(name) {
+                    continue;
+                }
                 self.point(*quantity, name, step, task.get(key));
             }
         }
@@ -311,6 +326,28 @@ mod tests {
         assert_eq!((found.split.as_str(), found.tasks["aspirin"].force_mae), ("test", Some(0.0125)));
         let error = run(LINES, &[("e.json", "{\"kind\":\"evaluation\"")]).unwrap_err();
         assert!(error.to_string().contains("e.json: expected one JSON object"), "{error}");
+    }
+
+    #[test]
+    fn energies_that_were_not_learnt_are_not_told_of_validations() {
+        let forces_alone = [("config.toml", "[dataset]\nname = \"ani1x\"\nenergy_weight = 0.0\n")];
+        let report = run(LINES, &forces_alone).unwrap();
+        let errors = &report.validations[0].tasks["ani1x"];
+        assert_eq!((errors.energy_mae, errors.force_mae), (None, Some(0.125)));
+        assert!(!report.curves.contains_key(&Quantity::EnergyMae));
+        assert!(report.curves.contains_key(&Quantity::ForceMae));
+        assert_eq!(run(LINES, &[]).unwrap().validations[0].tasks["ani1x"].energy_mae, Some(0.25));
+    }
+
+    #[test]
+    fn energies_known_up_to_a_constant_are_marked() {
+        let evaluation = r#"{"kind":"evaluation","split":"test","checkpoint":"c","shifted":["b"],
+            "tasks":{"a":{"energy_mae":0.5},"b":{"energy_mae":0.25,"force_mae":0.125}}}"#;
+        let report = run(LINES, &[("e.json", evaluation)]).unwrap();
+        let tasks = &report.evaluations[0].tasks;
+        assert_eq!((tasks["a"].energy_shifted, tasks["b"].energy_shifted), (false, true));
+        let told: Vec<_> = tasks["b"].absolute().into_iter().map(|e| (e.quantity, e.shifted)).collect();
+        assert_eq!(told, [("energy".to_string(), true), ("forces".into(), false)]);
     }
 
     #[test]

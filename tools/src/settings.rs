@@ -24,7 +24,7 @@ impl Settings {
         Self::parse(&text).map_err(|problem| ReportError::Run { path, problem })
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let table: Table = toml::from_str(text).map_err(|e| format!("expected TOML: {e}"))?;
         let mut flat = BTreeMap::new();
         walk("", &Value::Table(table), &mut flat);
@@ -39,6 +39,13 @@ impl Settings {
     /// Whether nothing is known.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether a task's energies are learnt; with a weight λ_E of 0 they are right up to a constant at best.
+    pub fn learns_energies(&self, task: &str) -> bool {
+        let own = format!("dataset.{task}.energy_weight");
+        let weight = self.get("dataset.energy_weight").or_else(|| self.get(&own));
+        weight.and_then(|text| text.parse::<f64>().ok()) != Some(0.0)
     }
 
     /// All settings whose path begins so.
@@ -103,6 +110,17 @@ mod tests {
             .collect();
         assert_eq!(texts, [("optimizer.ema", vec!["-", "0.5"]), ("optimizer.lr", vec!["0.001", "0.002"])]);
         assert_eq!(one.get("run.dir"), Some("a"));
+    }
+
+    #[test]
+    fn energies_of_weight_zero_are_not_learnt() {
+        let alone =
+            |weight: &str| Settings::parse(&format!("[dataset]\nenergy_weight = {weight}\n")).unwrap();
+        assert!(!alone("0.0").learns_energies("ethanol") && !alone("0").learns_energies("ethanol"));
+        assert!(alone("0.5").learns_energies("ethanol") && Settings::default().learns_energies("ethanol"));
+        let several = "[[dataset]]\nname = \"a\"\nenergy_weight = 0.0\n[[dataset]]\nname = \"b\"\n";
+        let several = Settings::parse(several).unwrap();
+        assert_eq!((several.learns_energies("a"), several.learns_energies("b")), (false, true));
     }
 
     #[test]

@@ -11,8 +11,8 @@ use crate::results::{self, Request, Source};
 /// Arguments of `results`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
-    jmp-tools results runs/ethanol runs/phonons-fold-* --output results.html\n  \
-    jmp-tools results runs/ethanol --scratch runs/ethanol-scratch --output results.html\n  \
+    jmp-tools results runs/rmd17/ethanol-small runs/matbench/phonons-small-fold* --output results.html\n  \
+    jmp-tools results runs/qm9/*-small runs/qm9/*-large --scratch runs/qm9/*-scratch --output qm9.html\n  \
     jmp-tools results rmd17/aspirin=runs/mine --split test_01 --json | jq .rows\n  \
     jmp-tools results    # the paper's numbers alone\n\n\
     A run is judged by what `jmp-train evaluate` left in its directory.\n\n\
@@ -39,7 +39,7 @@ impl ResultsArgs {
         let paper = Paper::read()?;
         let request = Request { tuned: self.runs, scratch: self.scratch, split: self.split };
         let report = results::gather(&request, &paper)?;
-        let lines: Vec<String> = report.rows.iter().map(|row| results::line(row, &paper)).collect();
+        let lines = results::lines(&report, &paper);
         self.page.finish(&report, &results::document(&report, &paper), (&lines, &[]), out)
     }
 }

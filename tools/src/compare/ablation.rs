@@ -94,6 +94,7 @@ mod tests {
             split: "test".into(),
             trained: None,
             errors: [(key(task, quantity), *value)].into(),
+            shifted: BTreeSet::new(),
         });
         Method { name: name.into(), measures: measures.collect() }
     }

@@ -1,6 +1,6 @@
 //! The errors that a run is judged by.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -27,6 +27,8 @@ pub struct Measures {
     pub trained: Option<String>,
     /// In the keys' units.
     pub errors: BTreeMap<Key, f64>,
+    /// Those of energies that were judged after fitting a constant: only forces were learnt.
+    pub shifted: BTreeSet<Key>,
 }
 
 /// What the split of a run's own best validation is called.
@@ -37,30 +39,33 @@ impl Measures {
     pub fn of(run: &RunReport, split: Option<&str>) -> Option<Self> {
         let chosen = |name: &str| split.map_or(is_test(name), |wanted| name == wanted);
         if let Some(evaluation) = run.evaluations.iter().find(|e| chosen(&e.split)) {
-            return Some(Self {
-                split: evaluation.split.clone(),
-                trained: None,
-                errors: flat(&evaluation.tasks),
-            });
+            return Some(Self::flat(&evaluation.split, &evaluation.tasks));
         }
         if split.is_some_and(|wanted| wanted != VALIDATION) {
             return None;
         }
         let best = run.validations.iter().reduce(|best, v| if v.metric < best.metric { v } else { best })?;
-        Some(Self { split: VALIDATION.into(), trained: None, errors: flat(&best.tasks) })
+        Some(Self::flat(VALIDATION, &best.tasks))
+    }
+
+    fn flat(split: &str, tasks: &BTreeMap<String, TaskErrors>) -> Self {
+        let (mut errors, mut shifted) = (BTreeMap::new(), BTreeSet::new());
+        for (task, told) in tasks {
+            for Absolute { quantity, unit, value, shifted: is_shifted } in told.absolute() {
+                let key = Key { task: task.clone(), quantity, unit };
+                if is_shifted {
+                    shifted.insert(key.clone());
+                }
+                errors.insert(key, value);
+            }
+        }
+        Self { split: split.into(), trained: None, errors, shifted }
     }
 }
 
 /// Whether a split is for the final judgement, by its name: `test`, `test_01`, `fold0_test`.
 pub fn is_test(split: &str) -> bool {
     split.split('_').any(|word| word == "test")
-}
-
-fn flat(tasks: &BTreeMap<String, TaskErrors>) -> BTreeMap<Key, f64> {
-    let key = |task: &String, error: Absolute| {
-        (Key { task: task.clone(), quantity: error.quantity, unit: error.unit }, error.value)
-    };
-    tasks.iter().flat_map(|(task, errors)| errors.absolute().into_iter().map(move |e| key(task, e))).collect()
 }
 
 #[cfg(test)]

@@ -42,7 +42,9 @@ pub struct FinalRow {
     pub key: Key,
     /// In the key's unit; absent where a run has none.
     pub errors: Vec<Option<f64>>,
-    /// Relative improvement over the first run.
+    /// Whether each was judged after fitting a constant: energies of a run that learnt forces alone.
+    pub shifted: Vec<bool>,
+    /// Relative improvement over the first run; absent where only one of the two is shifted.
     pub improvements: Vec<Option<f64>>,
 }
 
@@ -134,12 +136,20 @@ fn finals(measures: &[Option<Measures>]) -> Vec<FinalRow> {
             rows.entry(key).or_insert_with(|| vec![None; measures.len()])[index] = Some(*value);
         }
     }
-    let row = |(key, errors): (&Key, Vec<Option<f64>>)| FinalRow {
-        key: key.clone(),
-        improvements: errors.iter().map(|e| relative(errors.first().copied()??, (*e)?)).collect(),
-        errors,
+    let is_shifted = |key: &Key| -> Vec<bool> {
+        measures.iter().map(|m| m.as_ref().is_some_and(|m| m.shifted.contains(key))).collect()
     };
-    rows.into_iter().map(row).collect()
+    rows.into_iter().map(|(key, errors)| final_row(key, errors, is_shifted(key))).collect()
+}
+
+fn final_row(key: &Key, errors: Vec<Option<f64>>, shifted: Vec<bool>) -> FinalRow {
+    // An error after fitting a constant does not compare with one of energies that were learnt.
+    let comparable = |index: usize| shifted.first() == shifted.get(index);
+    let improvement = |(index, error): (usize, &Option<f64>)| {
+        relative(errors.first().copied()??, error.filter(|_| comparable(index))?)
+    };
+    let improvements = errors.iter().enumerate().map(improvement).collect();
+    FinalRow { key: key.clone(), errors, shifted, improvements }
 }
 
 fn ablation(request: &Request) -> Result<Vec<AblationRow>, ReportError> {

@@ -20,6 +20,9 @@ const SHOWN_OPEN: usize = 12;
 /// Points of a curve among others: noise of single steps would hide them behind one another.
 const POINTS: usize = 60;
 
+const SHIFTED_NOTE: &str = "Shifted: only forces were learnt; energies were judged after a constant was \
+    fitted on the training split, and do not compare with those of a run that learnt energies.";
+
 /// The page and its numbers.
 pub fn document(report: &CompareReport) -> Document {
     let mut document = Document::new("Runs side by side");
@@ -86,6 +89,17 @@ fn shown(key: &Key) -> (String, f64) {
     }
 }
 
+/// In which runs an energy was judged after fitting a constant.
+fn shifted(row: &FinalRow, runs: &[RunReport]) -> String {
+    let marked = runs.iter().zip(&row.shifted).filter(|(_, shifted)| **shifted);
+    let names: Vec<&str> = marked.map(|(run, _)| run.name.as_str()).collect();
+    match names.len() {
+        0 => String::new(),
+        n if n == row.errors.iter().flatten().count() => ", shifted".into(),
+        _ => format!(", shifted in {}", names.join(", ")),
+    }
+}
+
 fn finals(document: &mut Document, report: &CompareReport) {
     let head = |(run, split): (&RunReport, &Option<String>)| {
         format!("{} ({})", run.name, split.as_deref().unwrap_or("no errors"))
@@ -96,14 +110,19 @@ fn finals(document: &mut Document, report: &CompareReport) {
     let improved: Vec<usize> = (1..report.runs.len()).filter(|index| improves(*index)).collect();
     columns.extend(improved.iter().map(|index| format!("{}: improvement / %", report.runs[*index].name)));
     let mut table = Table::new("Final errors", columns);
-    for FinalRow { key, errors, improvements } in &report.finals {
+    for row in &report.finals {
+        let FinalRow { key, errors, improvements, .. } = row;
         let (name, factor) = shown(key);
+        let name = name + &shifted(row, &report.runs);
         let mut cells = vec![Cell::text(&key.task), Cell::text(&name)];
         cells.extend(errors.iter().map(|e| Cell::number(e.map(|v| v * factor), 4)));
         cells.extend(improved.iter().map(|i| Cell::fixed(improvements[*i].map(|v| 100.0 * v), 1)));
         table.row(cells);
     }
     document.table(&table);
+    if report.finals.iter().any(|row| row.shifted.contains(&true)) {
+        document.paragraph("note", SHIFTED_NOTE);
+    }
     let splits: BTreeSet<_> = report.splits.iter().flatten().collect();
     if splits.len() > 1 {
         let text = "The runs were judged on different splits: their errors and improvements do not compare. Run \

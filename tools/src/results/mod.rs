@@ -1,22 +1,29 @@
 //! Our errors beside the paper's.
 
+pub mod figures;
+mod figures_page;
+mod groups;
+#[cfg(test)]
+mod made_up;
 pub mod ours;
 mod page;
 pub mod recognise;
 pub mod rows;
+pub mod variant;
 
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use self::figures::{DatasetMean, Scaling, Transfer};
 use self::ours::{Judged, Ours};
-use self::rows::{DatasetMean, ResultRow};
+use self::rows::ResultRow;
 use crate::error::ReportError;
 use crate::paper::Paper;
 use crate::run_report;
 use crate::settings::Settings;
 
-pub use page::{document, line};
+pub use page::{document, lines};
 
 /// A run as given on the command line: `RUN` or `TASK=RUN`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,8 +54,12 @@ pub struct ResultsReport {
     pub scratch: Vec<Ours>,
     /// Each task that there is an error of, beside the paper's.
     pub rows: Vec<ResultRow>,
-    /// Mean relative improvements by dataset.
+    /// Mean relative improvements over training from scratch by dataset (Figure 2c).
     pub means: Vec<DatasetMean>,
+    /// What our large models gain over our small ones (Figure 2a and 2b); empty where no task has both.
+    pub scaling: Vec<Scaling>,
+    /// What pre-training gains on two targets of QM9 (Figure 3).
+    pub figure_3: Vec<Transfer>,
 }
 
 impl Source {
@@ -73,9 +84,12 @@ pub fn gather(request: &Request, paper: &Paper) -> Result<ResultsReport, ReportE
         Ok(errors)
     };
     let (tuned, scratch) = (read(&request.tuned)?, read(&request.scratch)?);
-    let rows = rows::all(paper, &tuned, &scratch);
-    let means = rows::means(paper, &rows);
-    Ok(ResultsReport { tuned, scratch, rows, means })
+    let contests = groups::contests(paper, &tuned, &scratch);
+    let rows = rows::all(paper, &contests);
+    let means = figures::means(paper, &contests);
+    let scaling = figures::scaling(paper, &contests);
+    let figure_3 = figures::figure_3(paper, &contests);
+    Ok(ResultsReport { tuned, scratch, rows, means, scaling, figure_3 })
 }
 
 fn judged(source: &Source, paper: &Paper) -> Result<Judged, ReportError> {

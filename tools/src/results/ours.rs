@@ -7,6 +7,7 @@ use serde::Serialize;
 use shards::Dataset;
 
 use super::recognise;
+use super::variant::{Model, Variant};
 use crate::compare::measure::is_test;
 use crate::error::ReportError;
 use crate::evaluation::{Evaluation, PartErrors, TaskErrors};
@@ -25,6 +26,10 @@ pub struct Ours {
     pub fold: Option<u8>,
     /// Whether the model was trained on 50 structures: Table 10 is what it compares with.
     pub few_shot: bool,
+    /// Its model.
+    pub model: Model,
+    /// All other settings that change what is learnt but the seed: runs with others are not averaged with it.
+    pub variant: Variant,
     /// The split that it was trained on, without MatBench's fold: runs on others are not averaged with it.
     pub trained: Option<String>,
     /// The split.
@@ -39,6 +44,13 @@ pub struct Ours {
     pub by_overlap: BTreeMap<String, f64>,
     /// In what the settings differ from the paper's, as far as the run tells.
     pub differs: Vec<String>,
+}
+
+impl Ours {
+    /// The split that it was judged on, without MatBench's fold.
+    pub fn judged(&self) -> String {
+        recognise::without_fold(&self.split)
+    }
 }
 
 /// A run with what is known of it.
@@ -118,6 +130,8 @@ fn one(
             task: task.id.clone(),
             fold: recognise::fold(&evaluation.split),
             few_shot,
+            model: Model::of(&run.settings),
+            variant: Variant::of(&run.settings),
             trained: training_split(&run.settings).map(recognise::without_fold),
             split: evaluation.split.clone(),
             structures: errors.structures,

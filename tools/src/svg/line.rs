@@ -24,7 +24,7 @@ pub struct Curve<'a> {
 pub enum Vertical {
     /// From zero, even.
     FromZero,
-    /// Logarithmic where values span more than a factor of twenty, else even.
+    /// Logarithmic where values span more than a factor of ten, else even.
     Fitted,
 }
 
@@ -91,7 +91,7 @@ fn vertical_axis(curves: &[Curve], title: &str, vertical: Vertical) -> Axis {
         .fold(high, f64::max);
     match vertical {
         Vertical::FromZero if low >= 0.0 => Axis::from_zero(title, top),
-        Vertical::Fitted if low > 0.0 && high / low > 20.0 => Axis::log(title, low / 1.2, top * 1.2),
+        Vertical::Fitted if low > 0.0 && high / low > 10.0 => Axis::log(title, low / 1.2, top * 1.2),
         Vertical::Fitted if low >= 0.0 && (low < 0.5 * top || low == top) => Axis::from_zero(title, top),
         _ => {
             let bottom = points().map(|p| p.min).filter(|v| v.is_finite()).fold(low, f64::min);

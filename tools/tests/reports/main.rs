@@ -4,7 +4,9 @@
 
 mod bad_input;
 mod embeddings;
+mod models;
 mod runs;
+mod shifted;
 #[path = "../stats/well_formed.rs"]
 mod well_formed;
 
