@@ -1,12 +1,22 @@
 //! Temperature mixing against the reference's own values.
 #![allow(clippy::unwrap_used, reason = "a failure here fails the test")]
 
+use std::path::PathBuf;
+
 use shards::stream::{Temperature, expanded_sizes};
+
+#[allow(clippy::disallowed_methods, reason = "where golden files lie is the tests' own setting")]
+fn golden() -> serde_json::Value {
+    let default = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/goldens/training"));
+    let dir = std::env::var("JMP_TRAINING_GOLDEN_DIR").map_or(default, PathBuf::from);
+    let file = dir.join("mixing.json");
+    let text = std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    serde_json::from_str(&text).unwrap()
+}
 
 #[test]
 fn expanded_sizes_equal_the_reference() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/goldens/training/mixing.json");
-    let golden: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let golden = golden();
     let cases = golden["mixing"].as_array().unwrap();
     assert!(cases.len() >= 20);
     let numbers =

@@ -1,6 +1,7 @@
 """A proxy on loopback between a client and a server that does to answers what networks do: every few requests it resets the
 connection, answers 503, cuts the body, changes a byte of it or dribbles it out."""
 import itertools
+import re
 import socket
 import socketserver
 import struct
@@ -87,3 +88,27 @@ class FaultyProxy:
         head, body = received.split(b"\r\n\r\n", 1)
         lines = [line for line in head.split(b"\r\n") if not line.lower().startswith(b"connection:")]
         return b"\r\n".join(lines) + b"\r\nConnection: close\r\n\r\n", body
+
+
+class SilentProxy(FaultyProxy):
+    """Passes on what is asked, except the first bytes of shards' data: whoever asks for those hears nothing until it is left."""
+
+    def __init__(self, host, port):
+        super().__init__(host, port)
+        self.asked, self.over = threading.Event(), threading.Event()
+
+    def __exit__(self, *reason):
+        self.over.set()
+        super().__exit__(*reason)
+
+    def pass_on(self, client):
+        request = self.head(client)
+        if not request:
+            return
+        first = re.search(rb"(?im)^range: bytes=(\d+)-", request)
+        if b"/data/part-" in request.split(b"\r\n")[0] and first and int(first.group(1)) < 100:
+            self.asked.set()
+            self.over.wait()
+            return
+        head, body = self.answer(request)
+        client.sendall(head + body)

@@ -2,14 +2,16 @@
 import json
 import logging
 import os
+import signal
 import subprocess
 import tempfile
 import threading
+import time
 import unittest
 import urllib.request
 from pathlib import Path
 
-from faulty import FaultyProxy
+from faulty import FaultyProxy, SilentProxy
 from shard_files import INGEST, ROOT, Converted
 
 try:
@@ -151,6 +153,27 @@ class ObjectStore(unittest.TestCase):
         self.assertTrue(all(proxy.done.values()), proxy.done)
         self.assertIn("s3://bucket/sets/ani1x", told)
         self.assertIn("again in", told)
+
+    def test_a_run_that_waits_for_a_silent_server_stops_when_asked(self):
+        config, run = Path(self.folder.name) / "silent.toml", Path(self.folder.name) / "silent"
+        config.write_text(CONFIG.format(path="s3://bucket/sets/ani1x").replace('"run"', '"silent"'))
+        host, port = self.endpoint.removeprefix("http://").split(":")
+        with SilentProxy(host, int(port)) as proxy:
+            command = [str(TRAIN), "pretrain", str(config), "--cache", str(self.cache), "--quiet"]
+            running = subprocess.Popen(command, env=self.environment(proxy.endpoint), cwd=self.folder.name,
+                                       stderr=subprocess.PIPE, text=True)
+            self.addCleanup(running.kill)
+            metrics = run / "metrics.jsonl"
+            until = time.monotonic() + 60
+            while not (proxy.asked.is_set() and metrics.exists() and '"session"' in metrics.read_text()):
+                self.assertLess(time.monotonic(), until, "the run did not begin")
+                time.sleep(0.05)
+            running.send_signal(signal.SIGTERM)
+            # Far less than the patience with a silent server.
+            _, told = running.communicate(timeout=15)
+        self.assertEqual(running.returncode, 1, told)
+        ended = json.loads(metrics.read_text().splitlines()[-1])
+        self.assertEqual((ended["kind"], ended["ending"], ended["step"]), ("finished", "signal", 0))
 
     def test_several_processes_share_a_cache(self):
         local, found = self.plan(self.shards.dir), []

@@ -30,10 +30,12 @@ mod survey;
 mod totals;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 pub use config::{BatchRule, Cursor, Oversize, Share, StreamConfig, StreamDataset};
 pub use error::StreamError;
 pub use mix::{Interleave, Temperature, expanded_sizes};
+pub use pipeline::Next;
 pub use rows_in_order::RowsInOrder;
 pub use sizes::Budget;
 pub use survey::{Distribution, Survey};
@@ -124,6 +126,11 @@ impl Stream {
     /// What cannot be read; a budget into which nothing fits.
     pub fn plan(&self) -> Result<EpochPlan, ShardError> {
         EpochPlan::of(&self.order)
+    }
+
+    /// The next global batch if it is there within `patience`, so that its reader can look after other things meanwhile.
+    pub fn next_within(&mut self, patience: Duration) -> Next<GlobalBatch> {
+        self.pipeline.next_by(Some(Instant::now() + patience))
     }
 
     /// What the workers have done so far.

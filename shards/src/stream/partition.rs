@@ -123,6 +123,8 @@ pub(crate) fn owners(costs: &[u64], per_lane: usize, ranks: u32) -> Vec<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -130,11 +132,18 @@ mod tests {
         parts.iter().map(|part| part.iter().map(|&i| sizes[i]).sum()).collect()
     }
 
+    #[allow(clippy::disallowed_methods, reason = "where golden files lie is the tests' own setting")]
+    fn golden() -> serde_json::Value {
+        let default = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/goldens/training"));
+        let dir = std::env::var("JMP_TRAINING_GOLDEN_DIR").map_or(default, PathBuf::from);
+        let file = dir.join("mixing.json");
+        let text = std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        serde_json::from_str(&text).unwrap()
+    }
+
     #[test]
     fn partitions_equal_the_reference() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/goldens/training/mixing.json");
-        let golden: serde_json::Value =
-            serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let golden = golden();
         let cases = golden["balanced_partition"].as_array().unwrap();
         assert!(cases.len() >= 7);
         for case in cases {

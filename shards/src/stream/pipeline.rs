@@ -7,8 +7,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
-use crossbeam::channel::{self, Receiver, Sender};
+use crossbeam::channel::{self, Receiver, RecvTimeoutError, Sender};
 
 use super::blocks::{Slot, Windows};
 use super::build::{Builder, Job, Pick};
@@ -17,17 +18,25 @@ use super::{Cursor, GlobalBatch, Opened, Share, StreamError};
 use crate::batch::HostBatch;
 use crate::error::ShardError;
 
-type Promise<T> = Box<dyn FnOnce() -> Result<T, ShardError> + Send>;
+/// Gives its item when it is there; `None` where that is not until the instant given, and then it may be asked again.
+type Promise<T> = Box<dyn FnMut(Option<Instant>) -> Option<Result<T, ShardError>> + Send>;
 type Task = Box<dyn FnOnce() + Send>;
 
 /// The running threads. Dropping it stops them.
-#[derive(Debug)]
 pub(super) struct Pipeline<T> {
     items: Option<Receiver<Promise<T>>>,
+    /// The next item's, which was waited for in vain.
+    pending: Option<Promise<T>>,
     planner: Option<JoinHandle<()>>,
     /// Set when no one wants what is left to do.
     abandoned: Arc<AtomicBool>,
     builder: Arc<Builder>,
+}
+
+impl<T> std::fmt::Debug for Pipeline<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pipeline").field("pending", &self.pending.is_some()).finish_non_exhaustive()
+    }
 }
 
 impl<T: Send + 'static> Pipeline<T> {
@@ -46,26 +55,45 @@ impl<T: Send + 'static> Pipeline<T> {
             .name("loader planner".to_string())
             .spawn(move || {
                 if let Err(error) = plan(&output) {
-                    output.promise(Box::new(move || Err(error)));
+                    let mut error = Some(error);
+                    output.promise(Box::new(move |_| error.take().map(Err)));
                 }
             })
             .map_err(|e| StreamError::Threads { workers, reason: e.to_string() })?;
-        Ok(Self { items: Some(items), planner: Some(planner), abandoned, builder })
+        Ok(Self { items: Some(items), pending: None, planner: Some(planner), abandoned, builder })
     }
 
+    /// The next item, waited for as long as it takes.
     pub(super) fn next(&mut self) -> Option<Result<T, ShardError>> {
-        let Ok(promise) = self.items.as_ref()?.recv() else {
-            self.items = None;
-            // No more items: the planner has either finished or panicked.
-            let finished = self.planner.take().is_none_or(|planner| planner.join().is_ok());
-            return (!finished).then(|| Err(StreamError::Worker { what: "the order" }.into()));
+        match self.next_by(None) {
+            Next::Item(item) => Some(item),
+            Next::End | Next::NotYet => None,
+        }
+    }
+
+    /// The next item, waited for until `deadline`.
+    pub(super) fn next_by(&mut self, deadline: Option<Instant>) -> Next<T> {
+        let Some(items) = &self.items else { return Next::End };
+        let mut promise = match self.pending.take().map_or_else(|| received(items, deadline), Ok) {
+            Ok(promise) => promise,
+            Err(RecvTimeoutError::Timeout) => return Next::NotYet,
+            Err(RecvTimeoutError::Disconnected) => {
+                self.items = None;
+                // No more items: the planner has either finished or panicked.
+                let finished = self.planner.take().is_none_or(|planner| planner.join().is_ok());
+                let lost = || Next::Item(Err(StreamError::Worker { what: "the order" }.into()));
+                return if finished { Next::End } else { lost() };
+            }
         };
-        let result = promise();
+        let Some(result) = promise(deadline) else {
+            self.pending = Some(promise);
+            return Next::NotYet;
+        };
         if result.is_err() {
             // After an error the order behind it is not worth having.
             self.items = None;
         }
-        Some(result)
+        Next::Item(result)
     }
 
     pub(super) fn builder(&self) -> &Builder {
@@ -76,7 +104,7 @@ impl<T: Send + 'static> Pipeline<T> {
 impl<T> Drop for Pipeline<T> {
     fn drop(&mut self) {
         // The planner's next promise finds no one, and it returns.
-        self.items = None;
+        (self.items, self.pending) = (None, None);
         self.abandoned.store(true, Ordering::Relaxed);
         // Reads that wait for a server end, those of planner and workers.
         self.builder.cancel();
@@ -125,10 +153,36 @@ impl<T> Output<T> {
     }
 }
 
-/// The result of a batch, when it is there.
-pub(super) fn wait(result: &Receiver<Result<HostBatch, ShardError>>) -> Result<HostBatch, ShardError> {
-    // A worker that panicked has dropped the sender.
-    result.recv().unwrap_or_else(|_| Err(StreamError::Worker { what: "a batch" }.into()))
+/// What came of waiting for an item.
+#[derive(Debug)]
+pub enum Next<T> {
+    /// It, or why there is none.
+    Item(Result<T, ShardError>),
+    /// There are no more.
+    End,
+    /// It is still being made.
+    NotYet,
+}
+
+/// What a channel gives until `deadline`; as long as it takes without one.
+fn received<T>(channel: &Receiver<T>, deadline: Option<Instant>) -> Result<T, RecvTimeoutError> {
+    match deadline {
+        Some(deadline) => channel.recv_deadline(deadline),
+        None => channel.recv().map_err(|_| RecvTimeoutError::Disconnected),
+    }
+}
+
+/// The result of a batch, when it is there; `None` if that is not until `deadline`.
+pub(super) fn wait(
+    result: &Receiver<Result<HostBatch, ShardError>>,
+    deadline: Option<Instant>,
+) -> Option<Result<HostBatch, ShardError>> {
+    match received(result, deadline) {
+        Ok(result) => Some(result),
+        Err(RecvTimeoutError::Timeout) => None,
+        // A worker that panicked has dropped the sender.
+        Err(RecvTimeoutError::Disconnected) => Some(Err(StreamError::Worker { what: "a batch" }.into())),
+    }
 }
 
 /// Row groups that wait to be decoded ahead.
@@ -270,8 +324,16 @@ fn submit(
     }
     let results: Vec<_> = jobs.into_iter().map(|job| output.build(job)).collect();
     later.iter().for_each(|slot| output.decode_ahead(slot));
-    output.promise(Box::new(move || {
-        let parts = results.iter().map(wait).collect::<Result<_, _>>()?;
-        Ok(GlobalBatch { parts, totals, skipped, cursor })
+    let mut whole = Some((totals, skipped, cursor));
+    let mut parts = Vec::with_capacity(results.len());
+    output.promise(Box::new(move |deadline| {
+        while let Some(result) = results.get(parts.len()) {
+            match wait(result, deadline)? {
+                Ok(part) => parts.push(part),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        let (totals, skipped, cursor) = whole.take()?;
+        Some(Ok(GlobalBatch { parts: std::mem::take(&mut parts), totals, skipped, cursor }))
     }))
 }

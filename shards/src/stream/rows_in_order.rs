@@ -51,7 +51,7 @@ impl RowsInOrder {
                     return true;
                 }
                 let result = output.build(job);
-                output.promise(Box::new(move || pipeline::wait(&result)))
+                output.promise(Box::new(move |deadline| pipeline::wait(&result, deadline)))
             };
             for (position, place) in (0..rows).zip(split[0].ascending()) {
                 let is_next = cut.before(place.group, place.index)?;
