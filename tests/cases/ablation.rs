@@ -1,11 +1,15 @@
-//! The published ablation, configs/ablation, whole: two of its rows and all six tasks, on fixtures of every dataset.
+//! The published ablation, configs/ablation, whole: two of its rows and all six tasks, on fixtures of every dataset; and an
+//! ablation on several ranks.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::programs::{Running, fixture, ingest, root};
+use super::train;
+use crate::programs::{Running, fixture, ingest, program_dir, root};
 
 /// Dataset, fixture, name of the shards that the configurations have, more arguments.
 const DATASETS: [(&str, &str, &str, &[&str]); 10] = [
@@ -14,11 +18,11 @@ const DATASETS: [(&str, &str, &str, &[&str]); 10] = [
     ("ani1x", "ani1x/ani1x-release.h5", "ani1x", &[]),
     ("transition1x", "transition1x/transition1x.h5", "transition1x", &[]),
     ("rmd17", "rmd17/rmd17/npz_data/rmd17_salicylic.npz", "rmd17-aspirin", &["--train-total", "40"]),
-    ("md22", "md22/md22_stachyose.npz", "md22-stachyose", &["--train-total", "30"]),
+    ("md22", "md22/md22_stachyose.npz", "stachyose", &["--train-total", "30"]),
     ("qm9", "qm9/pyg_raw/gdb9.sdf", "qm9", &[]),
     ("matbench", "matbench/matbench_mp_e_form.json.gz", "mp_e_form", &[]),
     ("qmof", "qmof/qmof_database", "qmof", &["--train-size", "15"]),
-    ("spice", "spice/SPICE.hdf5", "spice-saa", &["--subset", "solvated-amino-acids"]),
+    ("spice", "spice/SPICE.hdf5", "solvated_amino_acids", &["--subset", "solvated-amino-acids"]),
 ];
 
 const SCALE: &str = r#"
@@ -135,5 +139,85 @@ fn rows_of_the_published_ablation_are_judged_on_all_six_tasks() {
     let table = fs::read_to_string(dir.join("ablated/table.md")).unwrap();
     for words in ["MD17 aspirin", "QM9 Δε (mae)", "| 11.40 | 11.41 |", "SPICE solvated amino acids"] {
         assert!(table.contains(words), "no `{words}` in\n{table}");
+    }
+}
+
+/// One row and one task at a size that takes seconds, beside the configurations that they extend.
+fn miniature() -> PathBuf {
+    let dir = train::workshop().join("ablation-of-ranks");
+    fs::create_dir_all(&dir).unwrap();
+    for (name, text) in [
+        ("base.toml", "extends = \"../pretrain.toml\"\n"),
+        ("task.toml", "extends = \"../finetune.toml\"\n"),
+        (
+            "ablation.toml",
+            "kind = \"ablation\"\n[[row]]\nconfig = \"base.toml\"\nlabel = \"B\"\n\
+             [[task]]\nconfig = \"task.toml\"\nlabel = \"ethanol\"\nmetric = \"force_mae\"\nsplit = \"val\"\n",
+        ),
+        (
+            "small.toml",
+            "kind = \"scale\"\n[pretrain.schedule]\nepochs = 2\nmax_steps = 100\n\
+             [finetune.dataset]\ntrain = \"val\"\n",
+        ),
+    ] {
+        fs::write(dir.join(name), text).unwrap();
+    }
+    dir
+}
+
+#[test]
+fn an_ablation_on_two_ranks_passes_signals_on_and_goes_on() {
+    let folder = miniature();
+    let (scale, output) = (folder.join("small.toml"), train::workshop().join("ablated-by-ranks"));
+    let words: [&dyn AsRef<std::ffi::OsStr>; 9] =
+        [&"ablate", &folder, &"--scale", &scale, &"--output", &output, &"--ranks", &"2", &"--json"];
+    let start = || Running::start_in(train::workshop(), "jmp-train", &words);
+    let (pretrained, mut running) = (output.join("base/pretrain"), start());
+    let (begin, first) = (Instant::now(), pretrained.join("checkpoints/step-00000000/state.json"));
+    while !first.exists() {
+        assert!(running.runs(), "it ended before the first checkpoint");
+        assert!(begin.elapsed() < Duration::from_mins(10), "no checkpoint after ten minutes");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    running.signal("TERM");
+    let ended = running.wait().stopped(1, &["stopped; the same command with --output", "ablated-by-ranks"]);
+    assert!(ended.stdout.is_empty(), "{ended:#?}");
+    let records = |run: &Path, kind: &str| -> Vec<Value> {
+        let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.filter(|line| line["kind"] == kind).collect()
+    };
+    assert_eq!(records(&pretrained, "finished")[0]["ending"], "signal");
+    assert!(!output.join("base/task").exists(), "it did not stop");
+    let told: Value = serde_json::from_str(&start().wait().ok().stdout).unwrap();
+    for (run, sessions) in [(&pretrained, 2), (&output.join("base/task"), 1)] {
+        let ranks: Vec<_> = records(run, "session").iter().map(|session| session["ranks"].as_u64()).collect();
+        assert_eq!(ranks, vec![Some(2); sessions], "{}", run.display());
+        assert_ne!(records(run, "finished").last().unwrap()["ending"], "signal");
+    }
+    let report = fs::read_to_string(output.join("base/task/evaluation-val.json")).unwrap();
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let error = &report["tasks"]["ethanol"]["force_mae"];
+    assert!(error.as_f64().is_some_and(|error| error > 0.0), "{report}");
+    assert_eq!(&told["rows"][0]["tasks"][0]["error"], error, "{told}");
+}
+
+#[test]
+fn one_rank_of_several_does_not_ablate() {
+    let home = tempfile::tempdir().unwrap();
+    let torchrun =
+        [("RANK", "0"), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", "29500")];
+    let srun = [("SLURM_PROCID", "1"), ("SLURM_NTASKS", "2"), ("SLURM_JOB_NODELIST", "localhost")];
+    for (variables, rank) in [(&torchrun[..], "found rank 0 of 2"), (&srun[..], "found rank 1 of 2")] {
+        let mut command = Command::new(program_dir().join("jmp-train"));
+        command.current_dir(home.path()).envs(variables.iter().copied()).arg("ablate");
+        command.arg(root().join("configs/ablation")).args(["--scale", "cpu", "--output", "ablated"]);
+        let done = command.output().unwrap();
+        let told = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert_eq!(done.status.code(), Some(2), "{told}");
+        for words in [rank, "each of which would write the same files", "--ranks N"] {
+            assert!(told.contains(words), "no `{words}` in: {told}");
+        }
+        assert!(!home.path().join("ablated").exists(), "something was left behind");
     }
 }

@@ -13,7 +13,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 from ase import Atoms, units
-from ase.calculators.calculator import CalculatorError
+from ase.calculators.calculator import CalculatorError, PropertyNotImplementedError
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.md.verlet import VelocityVerlet
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
@@ -127,6 +127,47 @@ class Physics(WithCalculator):
         self.assertLess(coarse, 0.02)
         # The error of velocity Verlet falls with the square of the step if, and only if, forces belong to the energy.
         self.assertLess(fine, 0.35 * coarse)
+
+
+class OtherModels(unittest.TestCase):
+    def trained(self, name, config, *words):
+        (folder / (name + ".toml")).write_text(config)
+        words = ["--set", "run.dir=" + name, "--set", "stop.epochs=1", *words]
+        done = subprocess.run([str(TRAIN), "finetune", name + ".toml", "--scratch", "--quiet", *words], cwd=folder,
+                              capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        calculator = JMP(folder / name, command=str(TRAIN))
+        self.addCleanup(calculator.close)
+        return calculator
+
+    def test_a_property_is_known_before_the_first_calculation(self):
+        crystals = Converted("matbench", "matbench/matbench_dielectric.json.gz")
+        self.addCleanup(crystals.close)
+        os.symlink(crystals.folder.name + "/shards", folder / "crystals")
+        self.addCleanup(os.remove, folder / "crystals")
+        config = CONFIG.replace('name = "ethanol", path = "shards", train = "train_01"',
+                                'name = "crystals", path = "crystals", train = "fold0_train"')
+        config = config.replace(", force_weight = 10.0", "").replace('forces = "gradient"', 'target = "refractive_index"')
+        calculator = self.trained("property", config)
+        atoms = Atoms("NaCl", [[0, 0, 0], [2.8, 0, 0]], cell=[5.6, 5.6, 5.6], pbc=True)
+        index = calculator.get_property("refractive_index", atoms)
+        self.assertTrue(np.isfinite(index))
+        self.assertEqual(calculator.implemented_properties, ["refractive_index"])
+        with self.assertRaises(PropertyNotImplementedError):
+            calculator.get_property("energy", atoms)
+
+    def test_forces_alone_move_a_molecule(self):
+        calculator = self.trained("forces", CONFIG, "--set", "heads.forces=direct", "--set", "dataset.energy_weight=0")
+        atoms = ethanol()
+        atoms.calc = calculator
+        start = atoms.positions.copy()
+        self.assertEqual(atoms.get_forces().shape, (9, 3))
+        self.assertEqual(calculator.implemented_properties, ["forces"])
+        with self.assertRaises(PropertyNotImplementedError):
+            atoms.get_potential_energy()
+        dynamics = VelocityVerlet(atoms, 0.5 * units.fs)
+        dynamics.run(3)
+        self.assertGreater(np.abs(atoms.positions - start).max(), 1e-5)
 
 
 class Faults(WithCalculator):

@@ -77,18 +77,30 @@ class Events(unittest.TestCase):
                 self.assertAlmostEqual(got, value, delta=1e-6 * abs(value) + 1e-30, msg=tag)
         return len(steps)
 
-    def test_values_are_those_of_the_metrics_also_after_a_resumption(self):
-        self.run_program(TRAIN, "pretrain", "config.toml")
-        self.assertEqual(self.check(), 7)
-        # As if it had been killed after step 4: later checkpoints never were.
-        for step in range(5, 8):
+    def kill_after(self, last):
+        """As if the run had been killed after this step: later checkpoints never were."""
+        for step in range(last + 1, 8):
             checkpoint = self.dir / "run" / "checkpoints" / ("step-%08d" % step)
             if checkpoint.exists():
                 for file in checkpoint.iterdir():
                     file.unlink()
                 checkpoint.rmdir()
-        self.run_program(TRAIN, "pretrain", "--resume", "run")
+
+    def test_values_are_those_of_the_metrics_also_after_resumptions(self):
+        self.run_program(TRAIN, "pretrain", "config.toml")
         self.assertEqual(self.check(), 7)
+        # In the middle, and before the first checkpoint after the beginning.
+        for last in [4, 0]:
+            self.kill_after(last)
+            self.run_program(TRAIN, "pretrain", "--resume", "run")
+            self.assertEqual(self.check(), 7)
+
+    def test_values_of_a_run_without_a_checkpoint_do_not_outlive_it(self):
+        self.run_program(TRAIN, "pretrain", "config.toml")
+        # Its directory has nothing to lose, and a run may begin in it anew.
+        self.kill_after(-1)
+        self.run_program(TRAIN, "pretrain", "config.toml", "--set", "schedule.max_steps=5")
+        self.assertEqual(self.check(), 5)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use shards::ShardError;
 use shards::batch::{HostBatch, RowId};
 use shards::stream::{
-    BatchRule, Budget, Cursor, RowsInOrder, Share, Stream, StreamConfig, StreamDataset, Temperature, Totals,
-    Work,
+    BatchRule, Budget, Cursor, Next, RowsInOrder, Share, Stream, StreamConfig, StreamDataset, Temperature,
+    Totals, Work,
 };
 
 use crate::checkpoint::TaskRecord;
@@ -105,6 +105,8 @@ impl GlobalBatch {
 #[derive(Debug)]
 pub struct TrainingData {
     stream: Stream,
+    /// Since when the next batch is waited for.
+    waiting: Option<Instant>,
 }
 
 impl TrainingData {
@@ -116,7 +118,28 @@ impl TrainingData {
         share: Share,
         start: Cursor,
     ) -> Result<Self, ShardError> {
-        Ok(Self { stream: Stream::open(stream_config(config, tasks, epochs), share, start)? })
+        let stream = Stream::open(stream_config(config, tasks, epochs), share, start)?;
+        Ok(Self { stream, waiting: None })
+    }
+
+    /// The next batch if it is there within `patience`.
+    pub fn next_within(&mut self, patience: Duration) -> Next<GlobalBatch> {
+        let begin = *self.waiting.get_or_insert_with(Instant::now);
+        let next = self.stream.next_within(patience);
+        if !matches!(next, Next::NotYet) {
+            self.waiting = None;
+        }
+        match next {
+            Next::Item(batch) => Next::Item(batch.map(|batch| GlobalBatch {
+                parts: batch.parts,
+                totals: batch.totals,
+                skipped: batch.skipped,
+                cursor: batch.cursor,
+                waited: begin.elapsed(),
+            })),
+            Next::End => Next::End,
+            Next::NotYet => Next::NotYet,
+        }
     }
 
     /// What the loader's threads have done so far.
@@ -134,14 +157,12 @@ impl Iterator for TrainingData {
     type Item = Result<GlobalBatch, ShardError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let begin = Instant::now();
-        let next = self.stream.next()?;
-        Some(next.map(|batch| GlobalBatch {
-            parts: batch.parts,
-            totals: batch.totals,
-            skipped: batch.skipped,
-            cursor: batch.cursor,
-            waited: begin.elapsed(),
-        }))
+        loop {
+            match self.next_within(Duration::from_secs(1)) {
+                Next::Item(batch) => return Some(batch),
+                Next::End => return None,
+                Next::NotYet => {}
+            }
+        }
     }
 }

@@ -61,6 +61,11 @@ impl Evaluation {
         let mut tasks = tasks_of(&config, &info, &path)?;
         let network = load(&config, &path)?;
         let shifted = settle_energies(&network, &config, &mut tasks)?;
+        if info.origin.is_none() && !shifted.is_empty() {
+            // A checkpoint that cannot be written is judged all the same, and settled again the next time.
+            drop(checkpoint::keep_energy_shifts(&path, &shifted));
+        }
+        let shifted = shifted.into_keys().collect();
         let own = config.tasks.first().and_then(|task| task.data.test.as_deref());
         let split = request.split.or(own).unwrap_or("test").to_owned();
         let output =
@@ -130,7 +135,7 @@ fn judged(
         Ok(writer.write(record, seen.batch, seen.prediction)?)
     })?;
     if !record.has_value() {
-        (errors.energy_mae, errors.energy_mae_per_atom, errors.energy_within) = (None, None, None);
+        errors = errors.without_energies();
     }
     Ok((errors, parts.finish()))
 }
@@ -169,6 +174,9 @@ fn tasks_of(config: &Config, info: &Info, path: &Path) -> anyhow::Result<Vec<Tas
         task.record.graph = record.graph;
         task.record.energy_weight = record.energy_weight;
         task.record.force_weight = record.force_weight;
+        task.record.energy_shift = record.energy_shift;
+        // What its energies are settled on, if they are.
+        task.record.split.clone_from(&record.split);
     }
     Ok(tasks)
 }
@@ -186,19 +194,28 @@ fn labelled(task: &str, target: &str, pooling: Pooling) -> String {
 }
 
 /// A model trained on forces alone knows energies up to a constant: it is chosen so that the mean error on the training
-/// split vanishes. Returns the names of such tasks.
-fn settle_energies(network: &Network, config: &Config, tasks: &mut [Task]) -> anyhow::Result<Vec<String>> {
-    let mut shifted = Vec::new();
+/// split vanishes, unless the checkpoint knows it from an earlier evaluation. Returns the constants of such tasks, eV.
+fn settle_energies(
+    network: &Network,
+    config: &Config,
+    tasks: &mut [Task],
+) -> anyhow::Result<BTreeMap<String, f64>> {
+    let mut shifted = BTreeMap::new();
     for index in 0..tasks.len() {
         let record = &tasks[index].record;
-        if record.energy_weight > 0.0 || !record.has_value() {
+        if record.learns_value() || !record.has_value() {
             continue;
         }
         let alone = World::alone();
-        if let Some(constant) = (Judge { network, config, tasks, world: &alone }).energy_constant(index)? {
+        let judge = Judge { network, config, tasks, world: &alone };
+        let shift = match record.energy_shift {
+            Some(shift) => Some(shift),
+            None => judge.energy_constant(index)?.map(|constant| record.transform.std * constant),
+        };
+        if let Some(shift) = shift {
             let record = &mut tasks[index].record;
-            record.transform.mean += record.transform.std * constant;
-            shifted.push(record.name.clone());
+            record.transform.mean += shift;
+            shifted.insert(record.name.clone(), shift);
         }
     }
     Ok(shifted)

@@ -109,9 +109,8 @@ impl Learner {
         Ok(learner)
     }
 
-    /// Passes over the global batch that could not be learnt from.
+    /// Passes over the global batch that could not be learnt from: a step of the schedule, no update of the optimiser.
     pub fn pass_over(&mut self) {
-        self.optimizer.skip();
         let Position { step, samples } = self.position;
         self.position = Position { step: step + 1, samples: samples + self.begun.whole.structures };
     }
@@ -121,19 +120,27 @@ impl Learner {
         self.position.samples += structures;
     }
 
-    /// Loss and gradient norm of micro-batch `number` of the step at `at` alone, for weights that were loaded before.
+    /// Loss and gradient norm of these micro-batches of the step at `at` together, each with its number in it, for weights
+    /// that were loaded before.
     pub fn replay(
         &mut self,
         at: Position,
-        number: usize,
-        host: &HostBatch,
+        parts: &[(usize, &HostBatch)],
         counts: LossCounts,
     ) -> Result<(f64, f64), StepError> {
         self.position = at;
         self.clear();
-        let (loss, _) =
-            self.learn(number, host, counts, (&mut StepTimes::default(), &mut Clock::at(Instant::now())))?;
+        let (mut times, mut clock) = (StepTimes::default(), Clock::at(Instant::now()));
+        let mut loss = 0.0;
+        for (number, host) in parts {
+            loss += self.learn(*number, host, counts, (&mut times, &mut clock))?.0;
+        }
         Ok((loss, self.gather_gradient() / self.loss_scale.map_or(1.0, LossScale::get)))
+    }
+
+    /// Scales losses as the run did that kept `saved`, if this one computes in 16-bit floats, too.
+    pub fn scale_losses(&mut self, saved: Option<LossScale>) {
+        self.loss_scale = self.loss_scale.map(|scale| saved.unwrap_or(scale));
     }
 
     /// The gradients by parameter, as the last pass left them.
@@ -215,7 +222,7 @@ impl Learner {
         counts: LossCounts,
     ) -> Result<Option<usize>, StepError> {
         for (number, host) in micro_batches.iter().enumerate() {
-            let (_, norm) = self.replay(self.position, host.index as usize, host, counts)?;
+            let (_, norm) = self.replay(self.position, &[(host.index as usize, host)], counts)?;
             if !norm.is_finite() {
                 return Ok(Some(number));
             }
@@ -280,6 +287,7 @@ impl Learner {
             ema: self.ema.as_ref().map(|ema| named(ema.average())).unwrap_or_default(),
             first: named(first),
             second: named(second),
+            updates: Some(self.optimizer.updates()),
         }
     }
 
@@ -293,10 +301,10 @@ impl Learner {
         let (first, second) = self.optimizer.moments();
         self.parameters.copy_named(first, &state.first)?;
         self.parameters.copy_named(second, &state.second)?;
-        self.optimizer.restore(info.position.step);
+        self.optimizer.restore(state.updates.unwrap_or(info.position.step));
         self.position = info.position;
         self.schedule = info.schedule.clone();
-        self.loss_scale = self.loss_scale.map(|scale| info.loss_scale.unwrap_or(scale));
+        self.scale_losses(info.loss_scale);
         Ok(())
     }
 }

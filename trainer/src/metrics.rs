@@ -75,6 +75,14 @@ pub struct Errors {
     pub not_finite: Option<Diverged>,
 }
 
+impl Errors {
+    /// Without those of energies.
+    #[must_use]
+    pub fn without_energies(self) -> Self {
+        Self { energy_mae: None, energy_mae_per_atom: None, energy_within: None, ..self }
+    }
+}
+
 /// Errors of several tasks.
 #[derive(Debug, Clone)]
 pub struct Metrics {

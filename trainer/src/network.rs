@@ -18,37 +18,58 @@ use crate::heads::{
 use crate::parameters::ParameterError;
 use crate::prediction::Prediction;
 
+/// Whether an energy head has biases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Bias {
+    /// As the published fine-tuning heads.
+    #[default]
+    Without,
+    /// As the heads of joint pre-training, which it continues.
+    With,
+}
+
+impl Bias {
+    /// With biases, if so.
+    pub fn when(with: bool) -> Self {
+        if with { Self::With } else { Self::Without }
+    }
+}
+
 /// Which heads a network has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeadLayout {
     /// An energy and a direct-force head for each of this many tasks.
     Joint(usize),
-    /// One energy head, forces as told.
-    Single(ForceMode),
+    /// One energy head, with or without biases, forces as told.
+    Single(ForceMode, Bias),
     /// One property of a structure, pooled so.
     Scalar(Pooling),
 }
 
 impl HeadLayout {
-    /// The heads of a run's tasks, given by how each comes to forces.
-    pub fn of(kind: RunKind, tasks: &[ForceMode]) -> Self {
+    /// The heads of a run's tasks, given by how each comes to forces and whether a single energy head has biases.
+    pub fn of(kind: RunKind, tasks: &[(ForceMode, Bias)]) -> Self {
         match kind {
             RunKind::Pretrain => Self::Joint(tasks.len()),
-            RunKind::Finetune => Self::Single(tasks.first().copied().unwrap_or_default()),
+            RunKind::Finetune => {
+                let (forces, bias) = tasks.first().copied().unwrap_or_default();
+                Self::Single(forces, bias)
+            }
         }
     }
 
     /// The heads of a model that was trained on these tasks.
     pub fn of_records(kind: RunKind, tasks: &[TaskRecord]) -> Self {
         let scalar = tasks.first().and_then(|task| task.scalar.as_ref());
-        match scalar.filter(|_| kind == RunKind::Finetune) {
-            Some(scalar) => Self::Scalar(scalar.pooling),
-            None => Self::of(kind, &tasks.iter().map(|task| task.forces).collect::<Vec<_>>()),
+        if let Some(scalar) = scalar.filter(|_| kind == RunKind::Finetune) {
+            return Self::Scalar(scalar.pooling);
         }
+        let heads = tasks.iter().map(|task| (task.forces, Bias::when(task.head_bias)));
+        Self::of(kind, &heads.collect::<Vec<_>>())
     }
 
     fn direct_forces(self) -> bool {
-        matches!(self, Self::Joint(_) | Self::Single(ForceMode::Direct))
+        matches!(self, Self::Joint(_) | Self::Single(ForceMode::Direct, _))
     }
 }
 
@@ -88,19 +109,19 @@ impl Network {
         let root = store.root();
         let embedding = match layout {
             HeadLayout::Joint(_) => &root / "embedding" / "atom_embedding",
-            HeadLayout::Single(_) | HeadLayout::Scalar(_) => &root / "embedding",
+            HeadLayout::Single(..) | HeadLayout::Scalar(_) => &root / "embedding",
         };
         let embedding = AtomEmbedding::new(&embedding, &config);
         let backbone = Backbone::new(&(&root / "backbone"), &config)
             .computing_in(precision.activations())
             .recomputing(section.recompute);
-        let energy = || EnergyHead::new(&(&root / "out_energy"), &config);
+        let energy = |bias| EnergyHead::new(&(&root / "out_energy"), &config, bias == Bias::With);
         let heads = match layout {
             HeadLayout::Joint(tasks) => Heads::Joint(PretrainHeads::new(&(&root / "output"), tasks, &config)),
-            HeadLayout::Single(ForceMode::None) => Heads::Energy(energy()),
-            HeadLayout::Single(ForceMode::Gradient) => Heads::Gradient(energy()),
-            HeadLayout::Single(ForceMode::Direct) => {
-                Heads::Direct(energy(), ForceHead::new(&(&root / "out_forces"), &config))
+            HeadLayout::Single(ForceMode::None, bias) => Heads::Energy(energy(bias)),
+            HeadLayout::Single(ForceMode::Gradient, bias) => Heads::Gradient(energy(bias)),
+            HeadLayout::Single(ForceMode::Direct, bias) => {
+                Heads::Direct(energy(bias), ForceHead::new(&(&root / "out_forces"), &config))
             }
             HeadLayout::Scalar(pooling) => {
                 let weighs = pooling == Pooling::SquaredRadius;

@@ -6,7 +6,7 @@ use tch::{TchError, Tensor, no_grad};
 use crate::clip::Bound;
 use crate::ema::Ema;
 use crate::native::{AdamWFactors, AdamWStep};
-use crate::parameters::{Parameters, chunks, slice};
+use crate::parameters::{Parameters, piece_size, pieces, slice};
 
 /// Settings of AdamW (Loshchilov & Hutter, arXiv:1711.05101).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -23,25 +23,29 @@ pub struct AdamWRule {
 #[derive(Debug)]
 pub struct AdamW {
     rule: AdamWRule,
-    steps: u64,
+    /// What the moments have seen: a step that is skipped or passed over is none, though the schedule counts it.
+    updates: u64,
     first: Tensor,
     second: Tensor,
+    /// Elements that tch's operations take at once.
+    piece: i64,
 }
 
 impl AdamW {
     /// An optimiser before its first step.
     pub fn new(rule: AdamWRule, parameters: &Parameters) -> Self {
-        Self { rule, steps: 0, first: parameters.zeros(), second: parameters.zeros() }
+        let piece = piece_size(parameters.values().device());
+        Self { rule, updates: 0, first: parameters.zeros(), second: parameters.zeros(), piece }
     }
 
-    /// The optimiser as it was after `steps` steps; the moments are copied into [`Self::moments`] by the caller.
-    pub fn restore(&mut self, steps: u64) {
-        self.steps = steps;
+    /// The optimiser as it was after `updates` updates; the moments are copied into [`Self::moments`] by the caller.
+    pub fn restore(&mut self, updates: u64) {
+        self.updates = updates;
     }
 
-    /// Counts a step whose gradient was no good, so that a resumed run counts alike.
-    pub fn skip(&mut self) {
-        self.steps += 1;
+    /// Updates so far: the `t` of the bias corrections.
+    pub fn updates(&self) -> u64 {
+        self.updates
     }
 
     /// First and second moment, each `[p]`.
@@ -61,7 +65,7 @@ impl AdamW {
         bound: Bound,
         ema: Option<&Ema>,
     ) -> Result<(), TchError> {
-        self.steps += 1;
+        self.updates += 1;
         let flat = [parameters.values(), parameters.gradients(), &self.first, &self.second];
         let at_once = flat.into_iter().chain(ema.map(Ema::average)).all(AdamWStep::suits);
         for (group, lr) in parameters.groups().iter().zip(lrs) {
@@ -72,7 +76,7 @@ impl AdamW {
                 AdamWStep::new(&factors).apply([&p, &g, &m, &v], average.as_ref())?;
                 continue;
             }
-            for piece in chunks(group.clone()) {
+            for piece in pieces(group.clone(), self.piece) {
                 let average = ema.map(|ema| slice(ema.average(), &piece));
                 no_grad(|| update(flat.map(|flat| slice(flat, &piece)), average, &factors));
             }
@@ -82,7 +86,7 @@ impl AdamW {
 
     fn factors(&self, lr: f64, bound: Bound, ema: Option<&Ema>) -> AdamWFactors {
         let AdamWRule { betas: (b1, b2), eps, weight_decay } = self.rule;
-        let correction = |beta: f64| 1.0 - beta.powf(self.steps as f64);
+        let correction = |beta: f64| 1.0 - beta.powf(self.updates as f64);
         AdamWFactors {
             decay: 1.0 - lr * weight_decay,
             rates: (1.0 - b1, 1.0 - b2),
@@ -137,22 +141,81 @@ mod tests {
         p
     }
 
-    #[test]
-    fn equals_scalar_arithmetic_with_a_rate_per_group() {
-        let rule = AdamWRule { betas: (0.9, 0.95), eps: 1e-8, weight_decay: 0.1 };
+    /// Two weights of 1, each in a group of its own.
+    fn two_weights() -> (Tensor, Tensor, Parameters) {
         let mut store = nn::VarStore::new(Device::Cpu);
         let (a, b) = (store.root().ones("a", &[1]), store.root().ones("b", &[1]));
         store.double();
-        let mut parameters = Parameters::flatten(&store, 2, |name| usize::from(name == "b")).unwrap();
-        let mut optimizer = AdamW::new(rule, &parameters);
+        let parameters = Parameters::flatten(&store, 2, |name| usize::from(name == "b")).unwrap();
+        (a, b, parameters)
+    }
+
+    const RULE: AdamWRule = AdamWRule { betas: (0.9, 0.95), eps: 1e-8, weight_decay: 0.1 };
+
+    #[test]
+    fn equals_scalar_arithmetic_with_a_rate_per_group() {
+        let (a, b, mut parameters) = two_weights();
+        let mut optimizer = AdamW::new(RULE, &parameters);
         let gradients = [0.3, -1.7, 0.02, 4.0];
         for g in gradients {
             parameters.zero_gradients();
             (&a * g).sum(Kind::Double).backward();
             optimizer.step(&mut parameters, &[1e-2, 3e-3], Clip::None.bound(0.0), None).unwrap();
         }
-        assert!((a.double_value(&[0]) - by_hand(&gradients, rule, 1e-2)).abs() < 1e-14);
+        assert!((a.double_value(&[0]) - by_hand(&gradients, RULE, 1e-2)).abs() < 1e-14);
         // No gradient at all: weight decay alone.
         assert!((b.double_value(&[0]) - (1.0_f64 - 3e-4).powi(4)).abs() < 1e-14);
+    }
+
+    /// The run is at its third step, of which the second was skipped: the third is the second update, also for an optimiser that
+    /// a checkpoint gave the moments and the count.
+    #[test]
+    fn a_step_that_is_skipped_is_no_update_across_a_restart_either() {
+        let (a, _, mut parameters) = two_weights();
+        let mut before = AdamW::new(RULE, &parameters);
+        let learn = |optimizer: &mut AdamW, parameters: &mut Parameters, g: f64| {
+            parameters.zero_gradients();
+            (&a * g).sum(Kind::Double).backward();
+            optimizer.step(parameters, &[1e-2, 1e-2], Clip::None.bound(0.0), None).unwrap();
+        };
+        learn(&mut before, &mut parameters, 0.3);
+        let mut after = AdamW::new(RULE, &parameters);
+        for (mut to, from) in
+            [(after.first.shallow_clone(), &before.first), (after.second.shallow_clone(), &before.second)]
+        {
+            to.copy_(from);
+        }
+        after.restore(before.updates());
+        learn(&mut after, &mut parameters, -1.7);
+        assert_eq!(after.updates(), 2);
+        let wanted = by_hand(&[0.3, -1.7], RULE, 1e-2);
+        assert!((a.double_value(&[0]) - wanted).abs() < 1e-14, "{} and {wanted}", a.double_value(&[0]));
+    }
+
+    #[test]
+    fn the_size_of_pieces_changes_nothing() {
+        let after_two_steps = |piece: i64| -> Vec<f64> {
+            let mut store = nn::VarStore::new(Device::Cpu);
+            let x = store.root().zeros("x", &[1000]);
+            store.double();
+            let mut parameters = Parameters::flatten(&store, 1, |_| 0).unwrap();
+            let ema = Ema::new(0.9, &parameters);
+            let mut optimizer = AdamW { piece, ..AdamW::new(RULE, &parameters) };
+            let slopes = (Tensor::arange(1000, (Kind::Double, Device::Cpu)) * 0.37).sin();
+            for _ in 0..2 {
+                parameters.zero_gradients();
+                (&x * &slopes).sum(Kind::Double).backward();
+                optimizer.step(&mut parameters, &[1e-2], Clip::Value(0.5).bound(0.0), Some(&ema)).unwrap();
+            }
+            let all = [parameters.values(), ema.average(), &optimizer.first, &optimizer.second];
+            Vec::try_from(Tensor::cat(&all, 0)).unwrap()
+        };
+        let whole = after_two_steps(1 << 25);
+        assert!(whole.iter().filter(|x| **x != 0.0).count() > 3900);
+        for piece in [7, 500, 999] {
+            let cut = after_two_steps(piece);
+            let apart = cut.iter().zip(&whole).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            assert!(apart < 1e-15, "pieces of {piece}: {apart:e} apart");
+        }
     }
 }

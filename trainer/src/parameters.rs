@@ -12,8 +12,11 @@ use thiserror::Error;
 
 use crate::native;
 
-/// Elements worked on at once: long enough to use all threads, short enough for temporaries to stay in the cache.
+/// Elements worked on at once on a CPU: long enough to use all threads, short enough for temporaries to stay in the cache.
 const CHUNK: i64 = 1 << 18;
+/// The same on a GPU. Its temporaries are in no cache, and each operation on each piece is a kernel to be launched: cut for
+/// caches, one step of the large model's optimiser would launch ten thousand. 128 MB bound a temporary in single precision.
+const GPU_CHUNK: i64 = 1 << 25;
 
 /// Why tensors and a model do not fit together.
 #[derive(Debug, Error)]
@@ -224,10 +227,20 @@ pub fn slice(flat: &Tensor, range: &Range<i64>) -> Tensor {
     flat.narrow(0, range.start, range.end - range.start)
 }
 
+/// Elements that operations on flat buffers take at once on this device.
+pub fn piece_size(device: Device) -> i64 {
+    if device == Device::Cpu { CHUNK } else { GPU_CHUNK }
+}
+
+/// Cuts `range` into pieces of `size` elements, the last one shorter.
+pub fn pieces(range: Range<i64>, size: i64) -> impl Iterator<Item = Range<i64>> {
+    let end = range.end;
+    range.step_by(size as usize).map(move |start| start..(start + size).min(end))
+}
+
 /// Cuts `range` into pieces of a size that caches hold.
 pub fn chunks(range: Range<i64>) -> impl Iterator<Item = Range<i64>> {
-    let end = range.end;
-    range.step_by(CHUNK as usize).map(move |start| start..(start + CHUNK).min(end))
+    pieces(range, CHUNK)
 }
 
 /// L2 norm of a flat buffer, added up in double precision.
@@ -235,7 +248,12 @@ pub fn norm(flat: &Tensor) -> f64 {
     if let Some(squares) = native::sum_of_squares(flat) {
         return squares.sqrt();
     }
-    let squares: Vec<Tensor> = chunks(0..flat.size()[0])
+    norm_in_pieces(flat, piece_size(flat.device()))
+}
+
+/// The same by tch's operations.
+fn norm_in_pieces(flat: &Tensor, size: i64) -> f64 {
+    let squares: Vec<Tensor> = pieces(0..flat.size()[0], size)
         .map(|piece| slice(flat, &piece).norm().to_kind(Kind::Double).square())
         .collect();
     if squares.is_empty() {
@@ -307,9 +325,26 @@ mod tests {
     }
 
     #[test]
-    fn the_norm_of_many_chunks_is_the_norm() {
-        let flat = Tensor::full([CHUNK * 2 + 7], 0.5, (Kind::Float, Device::Cpu));
-        let want = 0.5 * ((CHUNK * 2 + 7) as f64).sqrt();
-        assert!((norm(&flat) - want).abs() < 1e-6 * want);
+    fn the_norm_of_many_pieces_is_the_norm() {
+        let count = CHUNK * 2 + 7;
+        let want = 0.5 * (count as f64).sqrt();
+        for kind in [Kind::Float, Kind::Double] {
+            let flat = Tensor::full([count], 0.5, (kind, Device::Cpu));
+            assert!((norm(&flat) - want).abs() < 1e-6 * want);
+            for size in [CHUNK, GPU_CHUNK, 1001] {
+                let found = norm_in_pieces(&flat, size);
+                assert!((found - want).abs() < 1e-6 * want, "{kind:?}, pieces of {size}: {found} and {want}");
+            }
+        }
+        assert_eq!(norm_in_pieces(&Tensor::zeros([0], (Kind::Float, Device::Cpu)), CHUNK), 0.0);
+    }
+
+    #[test]
+    fn pieces_cover_a_range_and_a_gpu_has_few_of_them() {
+        assert_eq!(pieces(3..12, 4).collect::<Vec<_>>(), [3..7, 7..11, 11..12]);
+        assert_eq!(pieces(5..5, 4).count(), 0);
+        // The parameters of joint pre-training of the large model.
+        let count = |device| pieces(0..234_267_648, piece_size(device)).count();
+        assert_eq!((count(Device::Cpu), count(Device::Cuda(1))), (894, 7));
     }
 }

@@ -3,6 +3,7 @@
 use shards::ShardError;
 use shards::stream::{self, EpochPlan};
 
+use crate::config::number::Count;
 use crate::config::sections::{FinetuneSchedule, LayerRates};
 use crate::config::{Config, ScheduleConfig};
 use crate::data::stream_config;
@@ -48,6 +49,27 @@ impl RunPlan {
         whole * self.steps_per_epoch + rest.div_ceil(self.batch)
     }
 
+    /// The limit of optimiser steps that a configuration sets, if it does.
+    fn max_steps(config: &Config) -> Option<u64> {
+        let limit = match &config.schedule {
+            ScheduleConfig::Pretrain(schedule) => schedule.max_steps,
+            ScheduleConfig::Finetune(_, stop) => stop.max_steps,
+        };
+        limit.map(Count::get)
+    }
+
+    /// Optimiser steps that a run makes at most: all, or those up to `max_steps`.
+    pub fn most_steps(&self, config: &Config) -> u64 {
+        let all = self.total_steps();
+        Self::max_steps(config).map_or(all, |limit| limit.min(all))
+    }
+
+    /// Structures that a run learns from at most.
+    pub fn most_samples(&self, config: &Config) -> u64 {
+        let all = self.total_samples;
+        Self::max_steps(config).map_or(all, |limit| limit.saturating_mul(self.batch).min(all))
+    }
+
     /// Epochs done after `samples` structures.
     pub fn epochs_at(&self, samples: u64) -> f64 {
         samples as f64 / self.epoch.structures.max(1) as f64
@@ -85,8 +107,8 @@ fn groups(schedule: &FinetuneSchedule, lr: f64) -> Vec<GroupRate> {
 
 /// The parameter group of a tensor: 0 for all in pre-training; in fine-tuning the place of its layer in [`LayerRates`].
 ///
-/// An output block belongs to the interaction block before it, as in the released code; the bases and output block 0 go
-/// with the first.
+/// As in the released code, an output block belongs to the interaction block before it, output block 0 to the first; the bases
+/// have the full rate.
 pub fn group_of(config: &Config, name: &str) -> usize {
     let ScheduleConfig::Finetune(schedule, _) = &config.schedule else { return 0 };
     let blocks = schedule.layers.blocks.len();
@@ -97,8 +119,6 @@ pub fn group_of(config: &Config, name: &str) -> usize {
         number(rest)
     } else if let Some(rest) = name.strip_prefix("backbone.out_blocks.") {
         number(rest).map(|n| n.saturating_sub(1))
-    } else if name.starts_with("backbone.bases.") {
-        Some(0)
     } else {
         None
     };

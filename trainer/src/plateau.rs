@@ -6,6 +6,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::config::number::{Fraction, NonNegative};
+
 /// Whether a metric is to fall or to rise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -23,18 +25,36 @@ pub enum Better {
 pub struct PlateauRule {
     /// Direction of the metric.
     pub mode: Better,
-    /// The learning rates are multiplied by this.
+    /// The learning rates are multiplied by this: a number above 0 and below 1.
+    #[serde(deserialize_with = "reduction")]
     pub factor: f64,
     /// Validations without improvement that are tolerated.
     pub patience: u32,
     /// Relative improvement that counts as one.
+    #[serde(deserialize_with = "checked::<Fraction, _>")]
     pub threshold: f64,
     /// Validations after a reduction during which none is counted as bad.
     pub cooldown: u32,
     /// No rate is reduced below this.
+    #[serde(deserialize_with = "checked::<NonNegative, _>")]
     pub min_lr: f64,
-    /// A reduction smaller than this is not made.
+    /// A reduction that is not larger than this is not made.
+    #[serde(deserialize_with = "checked::<NonNegative, _>")]
     pub eps: f64,
+}
+
+/// Reads a number that its type has checked.
+fn checked<'de, N: Deserialize<'de> + Into<f64>, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    N::deserialize(from).map(Into::into)
+}
+
+/// Reads a factor that makes a rate smaller and leaves it above 0.
+fn reduction<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    let factor = f64::deserialize(from)?;
+    if factor > 0.0 && factor < 1.0 {
+        return Ok(factor);
+    }
+    Err(D::Error::custom(format!("expected a number above 0 and below 1, found {factor}")))
 }
 
 impl Default for PlateauRule {
@@ -173,5 +193,30 @@ impl Plateau {
     /// Best metric so far.
     pub fn best(&self) -> Option<f64> {
         self.best
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_out_of_range_are_refused_with_their_line() {
+        let refused = |setting: &str, words: &str| {
+            let error = toml::from_str::<PlateauRule>(setting).unwrap_err().to_string();
+            assert!(error.contains(words) && error.contains(setting), "{setting}: {error}");
+        };
+        for factor in ["1.5", "1.0", "1", "0.0", "-0.1", "nan", "inf"] {
+            refused(&format!("factor = {factor}"), "expected a number above 0 and below 1, found");
+        }
+        for threshold in ["-0.1", "1.0", "nan"] {
+            refused(&format!("threshold = {threshold}"), "expected a number from 0 to below 1, found");
+        }
+        for number in ["-1e-9", "nan", "inf"] {
+            refused(&format!("min_lr = {number}"), "expected a finite number, 0 or more, found");
+            refused(&format!("eps = {number}"), "expected a finite number, 0 or more, found");
+        }
+        let rule: PlateauRule = toml::from_str("factor = 0.1\nthreshold = 0\neps = 0.0\n").unwrap();
+        assert_eq!(rule, PlateauRule { factor: 0.1, threshold: 0.0, eps: 0.0, ..PlateauRule::default() });
     }
 }

@@ -7,8 +7,9 @@ mod saving;
 mod telling;
 
 use std::rc::Rc;
+use std::time::Duration;
 
-use shards::stream::Share;
+use shards::stream::{Next, Share};
 
 use crate::checkpoint::{Best, Writer};
 use crate::config::sections::StopSection;
@@ -28,6 +29,18 @@ use crate::watch::Watch;
 use machines::SessionRecord;
 use outcome::ValidationRecord;
 pub use outcome::{Ending, Memory, Outcome, errors_text};
+
+/// How long a rank waits for data before it looks whether someone asks for something.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// What came of waiting for a global batch.
+enum Awaited {
+    Batch(Box<GlobalBatch>),
+    /// There are no more.
+    End,
+    /// The run is to stop before it is there.
+    GivenUp,
+}
 
 /// What came of a global batch.
 enum Learnt {
@@ -111,15 +124,24 @@ impl<'a> Session<'a> {
             self.save()?;
         }
         let mut ending = self.reason_to_stop();
-        if self.memory.validation_due && ending.is_none() {
-            self.validate_and_save(false)?;
+        if self.memory.validation_due && !self.asked.stop {
+            // Also of a run whose last step is done.
+            self.validate_and_save(ending.is_some())?;
             ending = self.reason_to_stop();
         }
         while ending.is_none() {
-            let Some(batch) = self.data.next().transpose()? else {
-                ending = Some(Ending::Complete);
-                self.validate_and_save_at_end()?;
-                break;
+            let batch = match self.await_batch()? {
+                Awaited::Batch(batch) => *batch,
+                Awaited::End => {
+                    self.validate_and_save_at_end()?;
+                    ending = Some(self.unless_interrupted(Ending::Complete));
+                    break;
+                }
+                Awaited::GivenUp => {
+                    ending = Some(Ending::Signal);
+                    self.save()?;
+                    break;
+                }
             };
             let learnt = self.learn(&batch)?;
             if matches!(learnt, Learnt::GivenUp) {
@@ -132,9 +154,10 @@ impl<'a> Session<'a> {
             self.tell(&learnt, &batch)?;
             ending = self.reason_to_stop();
             let due = ending.is_some() || self.is_checkpoint_due(&batch) || self.asked.save;
-            if self.is_validation_due(&batch, ending) {
+            if self.is_validation_due(&batch) {
                 self.validate_and_save(due)?;
-                ending = ending.or_else(|| self.reason_to_stop());
+                let ended = ending.or_else(|| self.reason_to_stop());
+                ending = ended.map(|ending| self.unless_interrupted(ending));
             } else if due {
                 self.save()?;
             }
@@ -146,6 +169,33 @@ impl<'a> Session<'a> {
         let outcome = self.outcome(ending.unwrap_or(Ending::Complete));
         self.run_dir.metric(&outcome)?;
         Ok(outcome)
+    }
+
+    /// The next global batch; signals that come while it is waited for are answered at once.
+    fn await_batch(&mut self) -> anyhow::Result<Awaited> {
+        loop {
+            match self.data.next_within(PATIENCE) {
+                Next::Item(batch) => return Ok(Awaited::Batch(Box::new(batch?))),
+                Next::End => return Ok(Awaited::End),
+                Next::NotYet if self.heed_signals()? => break,
+                Next::NotYet => {}
+            }
+        }
+        // The other ranks may have begun the step, and wait at its end for what this one says.
+        self.learner.begin(Whole::default());
+        match self.learner.finish(&[], Asked { give_up: true, ..self.asking() }) {
+            Err(StepError::GivenUp) => {
+                self.asked = self.learner.last_asked();
+                Ok(Awaited::GivenUp)
+            }
+            Err(error) => Err(error.into()),
+            Ok(_) => anyhow::bail!("a step that was given up moved the weights"),
+        }
+    }
+
+    /// How a run ends whose last validation may have been cut short, to be made when it goes on.
+    fn unless_interrupted(&self, ending: Ending) -> Ending {
+        if self.memory.validation_due { Ending::Signal } else { ending }
     }
 
     /// Learns from a global batch together with the other ranks.
@@ -183,14 +233,14 @@ impl<'a> Session<'a> {
         Ok(is_stop_near(self.signals, &self.world))
     }
 
-    fn is_validation_due(&self, batch: &GlobalBatch, ending: Option<Ending>) -> bool {
+    fn is_validation_due(&self, batch: &GlobalBatch) -> bool {
         let rule = &self.config.validation;
         let due = match rule.every_steps {
             Some(every) => self.learner.position().step.is_multiple_of(every.get()),
             None => batch.ends_epoch() && batch.cursor.epoch.is_multiple_of(rule.every_epochs.get()),
         };
-        let last = ending.is_some_and(|e| e != Ending::Signal);
-        (due || last) && self.validated_at != Some(self.learner.position().step)
+        // A signal that comes with the last step cuts its validation short, which is then made when the run goes on.
+        (due || self.reason_to_end().is_some()) && self.validated_at != Some(self.learner.position().step)
     }
 
     /// As after the last step of a run that is complete.
@@ -289,10 +339,12 @@ impl<'a> Session<'a> {
     }
 
     fn reason_to_stop(&self) -> Option<Ending> {
+        if self.asked.stop { Some(Ending::Signal) } else { self.reason_to_end() }
+    }
+
+    /// Why the run would be over if nobody asked it to stop.
+    fn reason_to_end(&self) -> Option<Ending> {
         let at = self.learner.position();
-        if self.asked.stop {
-            return Some(Ending::Signal);
-        }
         if at.samples >= self.plan.total_samples {
             return Some(Ending::Complete);
         }

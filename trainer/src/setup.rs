@@ -15,7 +15,7 @@ use crate::config::{Config, ConfigError, ForceMode, StepConfig, differences};
 use crate::data::stream_config;
 use crate::distributed::Place;
 use crate::learner::{Learner, Rules};
-use crate::network::{HeadLayout, Network};
+use crate::network::{Bias, HeadLayout, Network};
 use crate::parameters;
 use crate::plan::{RunPlan, group_of};
 use crate::pretrained::{self, Source};
@@ -59,7 +59,7 @@ pub fn device(config: &Config, place: Option<&Place>) -> anyhow::Result<Device> 
 
 /// An empty network for the tasks of a configuration.
 pub fn network(config: &Config, device: Device) -> Network {
-    let modes: Vec<ForceMode> = config.tasks.iter().map(|t| t.forces).collect();
+    let modes: Vec<_> = config.tasks.iter().map(|t| (t.forces, Bias::when(t.head_bias))).collect();
     let scalar = config.tasks.first().and_then(|task| task.scalar.as_ref());
     let heads = scalar
         .map_or_else(|| HeadLayout::of(config.kind, &modes), |scalar| HeadLayout::Scalar(scalar.pooling));
@@ -71,7 +71,7 @@ pub fn network(config: &Config, device: Device) -> Network {
 pub fn step_network(config: &StepConfig) -> Network {
     let heads = match config.forces {
         ForceMode::Direct => HeadLayout::Joint(config.tasks.get() as usize),
-        forces => HeadLayout::Single(forces),
+        forces => HeadLayout::Single(forces, Bias::Without),
     };
     Network::new(&config.model, heads, 0, config.precision, Device::Cpu)
 }

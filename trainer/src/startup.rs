@@ -176,7 +176,7 @@ fn signed(value: f64) -> String {
 pub fn warnings(config: &Config, tasks: &[Task], plan: &RunPlan) -> Result<Vec<String>, ShardError> {
     let mut warnings = without_quadruplets(config, tasks)?;
     let decay = config.optimizer.ema.map(Fraction::get);
-    warnings.extend(decay.and_then(|decay| long_average(decay, plan.total_steps())));
+    warnings.extend(decay.and_then(|decay| long_average(decay, plan.most_steps(config))));
     Ok(warnings)
 }
 

@@ -82,6 +82,8 @@ pub enum Standing {
     Open,
     /// Left before its end.
     Begun,
+    /// Ended by an error, in its words.
+    Failed(String),
     /// At its end.
     Done(Outcome),
 }
@@ -119,6 +121,9 @@ pub fn add_to_grid(grid: &mut Grid, text: &str) -> Result<(), SweepError> {
 pub struct Plan {
     /// The pre-trained model; `None`: random weights.
     pub checkpoint: Option<PathBuf>,
+    /// What is taken from it, as words of the command line.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub taken: Vec<String>,
     /// The whole configuration of each point, by the point's name.
     pub configs: BTreeMap<String, String>,
 }
@@ -130,6 +135,11 @@ impl Plan {
             let told =
                 |plan: &Self| plan.checkpoint.as_ref().map_or("none".to_owned(), |c| c.display().to_string());
             return Some(format!("its --checkpoint is {}, now {}", told(self), told(other)));
+        }
+        if self.taken != other.taken {
+            let told =
+                |plan: &Self| if plan.taken.is_empty() { "none".to_owned() } else { plan.taken.join(" ") };
+            return Some(format!("its options of the checkpoint are {}, now {}", told(self), told(other)));
         }
         if !self.configs.keys().eq(other.configs.keys()) {
             let told = |plan: &Self| plan.configs.keys().cloned().collect::<Vec<_>>().join("; ");
@@ -211,6 +221,36 @@ pub fn claim(dir: &Path, plan: &Plan) -> Result<(), SweepError> {
     }
 }
 
+/// A file in the directory of a run that has failed.
+const FAILURE_FILE: &str = "failed.txt";
+
+/// Notes that the run in `dir` has failed, and why.
+pub fn keep_failure(dir: &Path, why: &str) -> Result<(), SweepError> {
+    let file = dir.join(FAILURE_FILE);
+    let io = |action, path: &Path| {
+        let path = path.to_path_buf();
+        move |source| SweepError::Io { action, path, source }
+    };
+    fs::create_dir_all(dir).map_err(io("create", dir))?;
+    fs::write(&file, format!("{why}\n")).map_err(io("write", &file))
+}
+
+/// Undoes [`keep_failure`] before a run goes on.
+pub fn forget_failure(dir: &Path) -> Result<(), SweepError> {
+    let file = dir.join(FAILURE_FILE);
+    match fs::remove_file(&file) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(SweepError::Io { action: "remove", path: file, source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether the run in `dir` has a checkpoint to go on from.
+pub fn is_begun(dir: &Path) -> bool {
+    checkpoint::locate(dir, false).is_ok()
+}
+
 /// Where the run in `dir` stands, by its own files.
 pub fn standing(dir: &Path) -> Standing {
     #[derive(Deserialize)]
@@ -223,8 +263,11 @@ pub fn standing(dir: &Path) -> Standing {
     let last = text.lines().rev().find_map(|line| serde_json::from_str::<Line>(line).ok());
     match last.filter(|line| line.kind == "finished" && line.outcome.ending != "signal") {
         Some(line) => Standing::Done(line.outcome),
-        None if checkpoint::locate(dir, false).is_ok() => Standing::Begun,
-        None => Standing::Open,
+        None => match fs::read_to_string(dir.join(FAILURE_FILE)) {
+            Ok(why) => Standing::Failed(why.trim_end().to_owned()),
+            Err(_) if is_begun(dir) => Standing::Begun,
+            Err(_) => Standing::Open,
+        },
     }
 }
 
@@ -273,6 +316,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let plan = |lr: &str, checkpoint: Option<&str>| Plan {
             checkpoint: checkpoint.map(PathBuf::from),
+            taken: Vec::new(),
             configs: BTreeMap::from([("seed=1".to_owned(), format!("[optimizer]\nlr = {lr}\n"))]),
         };
         claim(home.path(), &plan("1e-4", None)).unwrap();
@@ -292,6 +336,11 @@ mod tests {
         fs::write(run.join("checkpoints/step-00000003/state.json"), "{}").unwrap();
         let stopped = r#"{"kind":"finished","ending":"signal","step":3,"minutes":0.1,"best":null}"#;
         fs::write(run.join("metrics.jsonl"), format!("{stopped}\n")).unwrap();
+        assert_eq!(standing(&run), Standing::Begun);
+        keep_failure(&run, "step 3: the loss is NaN").unwrap();
+        assert_eq!(standing(&run), Standing::Failed("step 3: the loss is NaN".to_owned()));
+        forget_failure(&run).unwrap();
+        forget_failure(&run).unwrap();
         assert_eq!(standing(&run), Standing::Begun);
         let done = stopped.replace("signal", "patience").replace("null", r#"{"step":2,"metric":0.5}"#);
         fs::write(run.join("metrics.jsonl"), format!("{stopped}\n{done}\n")).unwrap();

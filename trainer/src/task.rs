@@ -125,6 +125,8 @@ impl Task {
                 energy: data.energy_margin.map_or(0.0, Positive::get),
                 forces: data.force_margin.map_or(0.0, Positive::get),
             },
+            energy_shift: None,
+            head_bias: config.head_bias,
             graph: graph(data, manifest),
             split: data.train.clone(),
             manifest: manifest.hash.clone(),

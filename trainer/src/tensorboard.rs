@@ -13,6 +13,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const POLYNOMIAL: u32 = 0x82F6_3B78;
 /// What the framing adds to a rotated checksum.
 const MASK: u32 = 0xA282_EAD8;
+/// How names of event files begin, by which TensorBoard knows them.
+const NAME: &str = "events.out.tfevents.";
 /// Wire types of protocol buffers.
 const VARINT: u64 = 0;
 const BYTES: u64 = 2;
@@ -31,10 +33,10 @@ impl EventFile {
     /// The system's.
     pub fn create(folder: &Path, step: u64) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
+        let has_earlier = has_event_files(folder)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         // TensorBoard reads the files of a folder in the order of their names.
-        let name =
-            |n: u32| format!("events.out.tfevents.{:010}.{:09}.{n}.jmp", now.as_secs(), now.subsec_nanos());
+        let name = |n: u32| format!("{NAME}{:010}.{:09}.{n}.jmp", now.as_secs(), now.subsec_nanos());
         let mut number = 0;
         let file = loop {
             match File::create_new(folder.join(name(number))) {
@@ -44,8 +46,9 @@ impl EventFile {
         };
         let mut events = Self { file };
         events.write(&event(0, |e| string(e, 3, "brain.Event:2")))?;
-        if step > 0 {
-            // Status START: what was told of this step and later ones is void.
+        if has_earlier {
+            // Status START: what was told of this step and later ones is void. At step 0, too: a run that was killed before its
+            // next checkpoint begins again there.
             events.write(&event(step + 1, |e| message(e, 7, |log| field(log, 1, VARINT, &varint(1)))))?;
         }
         Ok(events)
@@ -73,6 +76,15 @@ impl EventFile {
     fn write(&mut self, event: &[u8]) -> io::Result<()> {
         self.file.write_all(&record(event))
     }
+}
+
+fn has_event_files(folder: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(folder)? {
+        if entry?.file_name().to_string_lossy().starts_with(NAME) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn record(event: &[u8]) -> Vec<u8> {
@@ -133,6 +145,31 @@ fn crc32c(bytes: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Bytes of the newest file in a folder.
+    fn newest(folder: &Path) -> Vec<u8> {
+        let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        fs::read(files.last().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_file_beside_earlier_ones_says_where_it_begins_also_at_step_0() {
+        let folder = tempfile::tempdir().unwrap();
+        // Field 7, a message of two bytes: status (field 1) START (1).
+        let start: [u8; 4] = [7 << 3 | 2, 2, 1 << 3, 1];
+        let has_start = |bytes: &[u8]| bytes.windows(start.len()).any(|window| window == start);
+        drop(EventFile::create(folder.path(), 0).unwrap());
+        assert!(!has_start(&newest(folder.path())), "nothing was told before");
+        for (step, next) in [(0_u64, 1_u8), (5, 6)] {
+            drop(EventFile::create(folder.path(), step).unwrap());
+            let bytes = newest(folder.path());
+            assert!(has_start(&bytes));
+            // The step of the event, field 2, comes right before.
+            let at = bytes.windows(start.len()).position(|window| window == start).unwrap();
+            assert_eq!(bytes[at - 2..at], [2_u8 << 3, next]);
+        }
+    }
 
     #[test]
     fn the_checksum_is_that_of_rfc_3720() {

@@ -3,15 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use shards::stream::EpochPlan;
 use trainer::clip::Clip;
 use trainer::config::ablation::{AblationConfig, ScaleConfig};
 use trainer::config::model::ScaleFactors;
 use trainer::config::number::Positive;
 use trainer::config::sections::{Precision, Reduction, SurgeryTasks};
 use trainer::config::{Config, RunKind, ScheduleConfig, Source, StepConfig};
-use trainer::plan::{RunPlan, group_of};
-use trainer::schedule::{Position, Schedule};
 
 fn root() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../configs"))
@@ -154,52 +151,6 @@ fn published_optimisation(config: &Config, large: bool, rmd17: bool) {
     assert_eq!((stop.min_lr.unwrap().get(), stop.minutes.unwrap().get()), (1e-8, 7.0 * 24.0 * 60.0));
 }
 
-/// The rates of every layer of both sizes in every phase, worked out by hand from App. B.3's words and Table 18's numbers.
-#[test]
-fn layers_follow_their_own_rates_to_a_common_end() {
-    let plan = RunPlan {
-        epoch: EpochPlan { rows: vec![40], expanded: vec![40], structures: 40, steps: 10, global_batch: 4 },
-        steps_per_epoch: 10,
-        total_samples: 40 * 100,
-        epochs: 100,
-        batch: 4,
-    };
-    let close = |got: f64, want: f64, what: &str| {
-        assert!((got - want).abs() <= 1e-12 * want, "{what}: got {got:e}, want {want:e}");
-    };
-    let tables: [(&str, &[f64]); 2] = [
-        ("size=small", &[0.3, 0.35, 0.4, 0.55, 0.625, 1.0]),
-        ("size=large", &[0.3, 0.55, 0.4, 0.3, 0.4, 0.55, 0.625, 1.0]),
-    ];
-    for (size, factors) in tables {
-        let config = read_with("finetune/qm9.toml", &["task=U_0", size]);
-        let mut schedule = plan.schedule(&config);
-        let at = |schedule: &Schedule, step: u64| schedule.lrs(Position { step, samples: step * 4 });
-        for (layer, factor) in factors.iter().enumerate() {
-            let what = |phase: &str| format!("{size}, layer {layer}, {phase}");
-            let peak = 8e-5 * factor;
-            close(at(&schedule, 0)[layer], 0.1 * peak, &what("first step"));
-            // Half-way between 0.1 and 1 of the peak lies at half of the 49 intervals of 50 warm-up steps.
-            let tenth = peak * (0.1 + 0.9 * 10.0 / 49.0);
-            close(at(&schedule, 10)[layer], tenth, &what("warm-up"));
-            close(at(&schedule, 49)[layer], peak, &what("end of the warm-up"));
-            close(at(&schedule, 50)[layer], peak, &what("start of the cosine"));
-            // The cosine ends at epoch 32: 270 steps of it, half of them done at step 185, a third at 140.
-            close(at(&schedule, 185)[layer], f64::midpoint(peak, 8e-6), &what("middle of the cosine"));
-            close(at(&schedule, 140)[layer], 8e-6 + (peak - 8e-6) * 0.75, &what("third of the cosine"));
-            close(at(&schedule, 320)[layer], 8e-6, &what("end of the cosine"));
-        }
-        // Six validations without a better one exceed a patience of five: a tenth, for all layers alike.
-        for validation in 0..7 {
-            assert!(at(&schedule, 330).iter().all(|lr| (lr - 8e-6).abs() < 1e-18), "validation {validation}");
-            schedule.validated(330 + validation, 1.0);
-        }
-        for lr in at(&schedule, 400) {
-            close(lr, 8e-7, "after the plateau");
-        }
-    }
-}
-
 /// Table 13: each phase can be left out.
 #[test]
 fn phases_can_be_left_out() {
@@ -282,23 +233,6 @@ fn the_published_runs_have_the_published_settings() {
         assert_eq!(graphs.collect::<Vec<_>>(), want);
         // λ_E = 1, λ_F = ⟨N⟩ of the manifest.
         assert!(config.tasks.iter().all(|task| (task.energy_weight, task.force_weight) == (1.0, None)));
-    }
-}
-
-#[test]
-fn layers_have_their_own_learning_rates() {
-    let config = read_with("finetune/rmd17.toml", &["task=ethanol"]);
-    let groups = [
-        ("embedding.weight", 0),
-        ("backbone.int_blocks.0.dense_ca.linear.weight", 1),
-        ("backbone.out_blocks.1.dense_rbf.linear.weight", 1),
-        ("backbone.int_blocks.3.dense_ca.linear.weight", 4),
-        ("backbone.out_blocks.4.dense_rbf.linear.weight", 4),
-        ("backbone.out_mlp_E.out_mlp.0.linear.weight", 5),
-        ("out_energy.0.weight", 5),
-    ];
-    for (name, group) in groups {
-        assert_eq!(group_of(&config, name), group, "{name}");
     }
 }
 
@@ -399,3 +333,10 @@ fn every_scale_fits_every_row_and_task() {
         }
     }
 }
+
+#[path = "configs/data_pages.rs"]
+mod data_pages;
+#[path = "configs/layers.rs"]
+mod layers;
+#[path = "configs/schedules.rs"]
+mod schedules;

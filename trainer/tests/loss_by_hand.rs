@@ -1,4 +1,5 @@
-//! The loss of eq. 1 and the threshold loss of eq. 2 on a mixed batch, against arithmetic on plain numbers.
+//! The loss of eq. 1, the threshold loss of eq. 2 and the loss of classes on a mixed batch, against arithmetic
+//! on plain numbers.
 #![allow(clippy::unwrap_used, reason = "a failure here fails the test")]
 
 use shards::batch::HostBatch;
@@ -153,4 +154,61 @@ fn the_parts_of_the_tasks_add_up_to_the_whole() {
     // The first of the labels is the energy of task 0: (0.2 + 0.04) / 3.
     let energy = terms.parts(SurgeryTasks::Labels)[0].double_value(&[]);
     assert!((energy - 0.08).abs() < 1e-13, "{energy}");
+}
+
+/// The weight of class 1, about that of the released code for `mp_is_metal`.
+const WEIGHT: f64 = 1.34;
+const LOGITS: [f64; 4] = [0.0, -0.4, 2.0, -1.3];
+
+/// Cross-entropy of [`LOGITS`] and its gradient in them.
+fn class_loss(weight: f64, labels: [f64; 4]) -> (f64, Vec<f64>) {
+    let weights =
+        LAMBDA.map(|(energy, forces)| TaskWeights { energy, forces, energy_margin: 0.0, force_margin: 0.0 });
+    let example = Tensor::zeros([1], (Kind::Double, Device::Cpu));
+    let loss = Loss::new(LossSection::default(), &weights, &example).of_classes(weight);
+    let host = HostBatch { energy: labels.into(), ..host() };
+    let batch = Batch::from_host(&host, Kind::Double, Device::Cpu);
+    let logits = Tensor::from_slice(&LOGITS).set_requires_grad(true);
+    let prediction = Prediction { energy: logits.shallow_clone(), forces: None };
+    let total = loss.of(&prediction, &batch, &host.task, loss.counts(&host)).total;
+    total.backward();
+    (total.double_value(&[]), Vec::try_from(logits.grad()).unwrap())
+}
+
+/// The same from each structure's probability of class 1: −w ln p or −ln(1 − p), mean of the labelled three.
+fn class_loss_by_hand(weight: f64, labels: [f64; 4]) -> (f64, Vec<f64>) {
+    let (mut loss, mut gradient) = (0.0, vec![0.0; 4]);
+    for b in (0..4).filter(|&b| HAS_ENERGY[b]) {
+        let lambda = LAMBDA[TASK[b]].0;
+        let p = 1.0 / (1.0 + (-LOGITS[b]).exp());
+        if labels[b] == 1.0 {
+            loss -= lambda * weight * p.ln() / 3.0;
+            gradient[b] = -lambda * weight * (1.0 - p) / 3.0;
+        } else {
+            loss -= lambda * (1.0 - p).ln() / 3.0;
+            gradient[b] = lambda * p / 3.0;
+        }
+    }
+    (loss, gradient)
+}
+
+#[test]
+fn classes_cost_their_cross_entropy_and_class_1_its_weight() {
+    for labels in [[1.0, 0.0, 1.0, 1.0], [0.0, 1.0, 1.0, 0.0], [1.0, 1.0, 0.0, 0.0]] {
+        let (got, gradient) = class_loss(WEIGHT, labels);
+        let (want, slopes) = class_loss_by_hand(WEIGHT, labels);
+        assert!((got - want).abs() < 1e-13 * want, "{labels:?}: got {got}, want {want}");
+        for (got, want) in gradient.iter().zip(&slopes) {
+            assert!((got - want).abs() < 1e-13, "{labels:?}: got {gradient:?}, want {slopes:?}");
+        }
+        // Another weight is another loss, and so is the weight on the other class.
+        let swapped = class_loss_by_hand(1.0 / WEIGHT, labels).0 * WEIGHT;
+        for other in [class_loss_by_hand(1.0, labels).0, swapped] {
+            assert!((got - other).abs() > 0.05, "{labels:?}: {got} and {other}");
+        }
+    }
+    // A logit of 0 makes both classes alike: class 0 costs ln 2 and pulls by 0.5, class 1 1.34 times that.
+    let (one, zero) = (class_loss(WEIGHT, [1.0, 0.0, 0.0, 0.0]), class_loss(WEIGHT, [0.0; 4]));
+    assert!((3.0 * (one.0 - zero.0) - 0.34 * 2.0_f64.ln()).abs() < 1e-13, "{} and {}", one.0, zero.0);
+    assert!((3.0 * one.1[0] + 0.67).abs() < 1e-13 && (3.0 * zero.1[0] - 0.5).abs() < 1e-13);
 }

@@ -23,7 +23,7 @@ Examples:
   jmp-ingest convert --dataset ani1x --input ani1x-release.h5 --output shards/ani1x
   jmp-ingest convert --dataset oc20 --input train=s2ef/200k/train val_id=s2ef/all/val_id --output shards/oc20
   jmp-ingest convert --dataset oc22 --input s2ef-total --output shards/oc22 --jobs 16
-  jmp-ingest convert --dataset rmd17 --input rmd17/npz_data/rmd17_aspirin.npz --output shards/aspirin
+  jmp-ingest convert --dataset rmd17 --input rmd17/npz_data/rmd17_aspirin.npz --output shards/rmd17-aspirin
   jmp-ingest convert --dataset oc20 --input s2ef --output parts/3 --partition 3/16
   jmp-ingest convert --dataset ani1x --input ani1x-release.h5 --output shards/calm --filter max-force=50
   jmp-ingest convert --dataset rmd17 --input train_01=a.npz test_01=b.npz --output shards/ethanol

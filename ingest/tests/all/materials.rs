@@ -1,4 +1,6 @@
-//! MatBench and QMOF: fixtures, the published folds, real samples, and inputs that are wrong.
+//! MatBench and QMOF: fixtures, real samples, and inputs that are wrong; the published folds in a part of its own.
+
+mod published_folds;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
@@ -160,40 +162,6 @@ fn zipped(db: &Path, path: &Path) -> PathBuf {
     }
     zip.finish().unwrap();
     path.to_path_buf()
-}
-
-#[test]
-fn published_folds_of_three_tasks() {
-    let Some(dir) = samples() else { return };
-    for (task, rows) in [("dielectric", 4764), ("jdft2d", 636), ("phonons", 1265)] {
-        let name = format!("matbench_{task}");
-        let path = dir.join(format!("matbench/splits/{name}_validation.json"));
-        let published: Json = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-        // The rule needs only the number of rows: one structure, repeated.
-        let scratch = tempfile::tempdir().unwrap();
-        let column = if task == "dielectric" { "n" } else { "exfoliation_en" };
-        let whole = match task {
-            "phonons" => dir.join("matbench/matbench_phonons.json.gz"),
-            _ => repeated(scratch.path(), &name, column, rows),
-        };
-        let source = source(Format::Matbench, &[whole], &Options::default());
-        assert!(source.warnings().is_empty(), "{:?}", source.warnings());
-        for k in 0..5 {
-            let fold = &published["splits"][&name][format!("fold_{k}")];
-            for (part, key) in [("train_val", "train"), ("test", "test")] {
-                let want: BTreeSet<String> =
-                    fold[key].as_array().unwrap().iter().map(|v| v.as_str().unwrap().to_owned()).collect();
-                assert_eq!(members(source.as_ref(), &format!("fold{k}_{part}")), want, "{task} {k} {part}");
-            }
-        }
-    }
-}
-
-fn repeated(dir: &Path, name: &str, column: &str, rows: usize) -> PathBuf {
-    let index = (0..rows).map(|i| i.to_string()).collect::<Vec<_>>().join(",");
-    let data = vec![format!("[{SODIUM},1.5]"); rows].join(",");
-    let text = format!(r#"{{"index":[{index}],"columns":["structure","{column}"],"data":[{data}]}}"#);
-    gzipped(dir, &format!("{name}.json.gz"), text.as_bytes())
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 
 use tch::{Device, Tensor, no_grad};
 
-use super::{CheckpointError, Info, State, Store};
+use super::{CheckpointError, Info, State, Store, Writing};
 
 /// Writes the checkpoints of one run, one at a time.
 #[derive(Debug)]
@@ -29,9 +29,14 @@ impl Writer {
     /// Those of this checkpoint or of the one before.
     pub fn save(&mut self, info: Info, state: &State) -> Result<Vec<PathBuf>, CheckpointError> {
         let mut done = self.wait()?;
+        let writing = Writing::begin();
         if self.background {
             let (store, copy) = (Arc::clone(&self.store), state.to_host());
-            self.pending = Some(thread::spawn(move || store.save(info, &copy)));
+            self.pending = Some(thread::spawn(move || {
+                let saved = store.save(info, &copy);
+                drop(writing);
+                saved
+            }));
         } else {
             done.push(self.store.save(info, state)?);
         }
@@ -81,6 +86,7 @@ impl State {
             ema: copied(&self.ema),
             first: copied(&self.first),
             second: copied(&self.second),
+            updates: self.updates,
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod safetensors;
 pub mod scale_factors;
 mod store;
 pub mod tensors;
+mod writing;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,7 +21,8 @@ use tch::Tensor;
 use thiserror::Error;
 
 pub use background::Writer;
-pub use store::{Best, Store, locate, read_info, write};
+pub use store::{Best, Store, keep_energy_shifts, locate, read_info, write};
+pub use writing::Writing;
 
 use crate::config::model::ModelSection;
 use crate::config::{ForceMode, RunKind};
@@ -103,6 +105,13 @@ pub struct TaskRecord {
     /// Errors that cost nothing.
     #[serde(default, skip_serializing_if = "Margins::are_none")]
     pub margins: Margins,
+    /// What is missing to the energies of a model that was trained on forces alone, eV: its mean error on the training split, once
+    /// an evaluation has found it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy_shift: Option<f64>,
+    /// Whether a single energy head has biases, as the heads of joint pre-training have.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub head_bias: bool,
     /// The graphs the model was trained on.
     pub graph: GraphSpec,
     /// Split it was trained on.
@@ -133,6 +142,11 @@ impl TaskRecord {
     /// never trained.
     pub fn has_value(&self) -> bool {
         self.scalar.is_some() || self.energy_weight > 0.0 || self.forces != ForceMode::Direct
+    }
+
+    /// Whether energies, or a property, were learnt, so that errors of them mean something.
+    pub fn learns_value(&self) -> bool {
+        self.scalar.is_some() || self.energy_weight > 0.0
     }
 
     /// Whether there are forces that mean something: those of a head that no force taught are of no use.
@@ -237,4 +251,6 @@ pub struct State {
     pub first: BTreeMap<String, Tensor>,
     /// Second moments.
     pub second: BTreeMap<String, Tensor>,
+    /// Updates that the moments have seen, fewer than optimiser steps where some were skipped; earlier versions did not tell.
+    pub updates: Option<u64>,
 }

@@ -15,6 +15,8 @@ const BEST_FILE: &str = "best.json";
 const MODEL_FILE: &str = "model.safetensors";
 const EMA_FILE: &str = "ema.safetensors";
 const OPTIMIZER_FILE: &str = "optimizer.safetensors";
+/// The tensor beside the moments that counts what they have seen.
+const UPDATES: &str = "updates";
 
 /// The best validation of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -147,12 +149,26 @@ pub fn read_info(checkpoint: &Path) -> Result<Info, CheckpointError> {
     Ok(info)
 }
 
+/// Keeps in a checkpoint what is missing to energies of tasks that were trained on forces alone, eV by task.
+pub fn keep_energy_shifts(checkpoint: &Path, shifts: &BTreeMap<String, f64>) -> Result<(), CheckpointError> {
+    let file = checkpoint.join(STATE_FILE);
+    let text = fs::read_to_string(&file).map_err(CheckpointError::io("read", &file))?;
+    let mut info: Info = parse_json(&file, &text)?;
+    for task in &mut info.tasks {
+        task.energy_shift = shifts.get(&task.name).copied().or(task.energy_shift);
+    }
+    write_json(&file, &info)
+}
+
 impl State {
     /// Reads all tensors of a checkpoint.
     pub fn read(checkpoint: &Path) -> Result<Self, CheckpointError> {
         let mut state = Self::read_weights(checkpoint)?;
-        for (name, tensor) in tensors::read(&checkpoint.join(OPTIMIZER_FILE))? {
-            if let Some(name) = name.strip_prefix("first.") {
+        let file = checkpoint.join(OPTIMIZER_FILE);
+        for (name, tensor) in tensors::read(&file)? {
+            if name == UPDATES {
+                state.updates = Some(count(&file, &tensor)?);
+            } else if let Some(name) = name.strip_prefix("first.") {
                 state.first.insert(name.to_owned(), tensor);
             } else if let Some(name) = name.strip_prefix("second.") {
                 state.second.insert(name.to_owned(), tensor);
@@ -179,11 +195,19 @@ impl State {
     }
 }
 
+/// The number in a tensor that counts.
+fn count(file: &Path, tensor: &Tensor) -> Result<u64, CheckpointError> {
+    let told = i64::try_from(tensor).ok().and_then(|told| u64::try_from(told).ok());
+    let problem = || format!("tensor `{UPDATES}`: expected one whole number, 0 or more, found {tensor:?}");
+    told.ok_or_else(|| CheckpointError::content(file, problem()))
+}
+
 fn write_tensors(dir: &Path, state: &State) -> Result<BTreeMap<String, FileRecord>, CheckpointError> {
     let mut optimizer: BTreeMap<String, Tensor> = BTreeMap::new();
     for (prefix, moments) in [("first", &state.first), ("second", &state.second)] {
         optimizer.extend(moments.iter().map(|(name, t)| (format!("{prefix}.{name}"), t.shallow_clone())));
     }
+    optimizer.extend(state.updates.map(|updates| (UPDATES.to_owned(), Tensor::from(updates as i64))));
     let mut files = BTreeMap::new();
     for (name, tensors) in [(MODEL_FILE, &state.model), (EMA_FILE, &state.ema), (OPTIMIZER_FILE, &optimizer)]
     {
@@ -317,6 +341,25 @@ mod tests {
         Store::open(dir.clone(), 1).unwrap().prune(None).unwrap();
         assert_eq!(entries(&dir).unwrap(), ["step-00000005"]);
         assert_eq!(told(&dir.join("step-00000005")), "new");
+    }
+
+    #[test]
+    fn the_count_of_updates_comes_back_and_earlier_versions_had_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let weights = |x: f32| BTreeMap::from([("w".to_owned(), Tensor::from_slice(&[x]))]);
+        for updates in [Some(7), None] {
+            let (model, first, second) = (weights(1.0), weights(2.0), weights(3.0));
+            let state = State { model, first, second, updates, ..State::default() };
+            write_tensors(dir.path(), &state).unwrap();
+            let back = State::read(dir.path()).unwrap();
+            assert_eq!((back.updates, back.first.len(), back.second.len()), (updates, 1, 1));
+        }
+        let state = State { model: weights(1.0), second: weights(3.0), ..State::default() };
+        write_tensors(dir.path(), &state).unwrap();
+        let file = dir.path().join(OPTIMIZER_FILE);
+        tensors::write(&file, &BTreeMap::from([(UPDATES.to_owned(), Tensor::from(-1_i64))])).unwrap();
+        let message = State::read(dir.path()).unwrap_err().to_string();
+        assert!(message.contains("`updates`: expected one whole number"), "{message}");
     }
 
     #[test]

@@ -1,19 +1,23 @@
 //! `jmp-train ablate`: every row of an ablation table, pre-trained, fine-tuned, evaluated and compared.
 
+mod commands;
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use clap::{Args, Parser};
+use clap::Args;
 use serde_json::Value;
 use shards::manifest::write_durably;
 
-use super::{Cli, DONE};
+use super::DONE;
 use crate::ablation_table::{Score, Table};
 use crate::checkpoint;
 use crate::config::ablation::{AblationConfig, JudgingTask, Row, ScaleConfig, stem};
 use crate::config::{ConfigError, RunKind};
+
+use commands::Commands;
 
 /// Arguments of `ablate`.
 #[derive(Debug, Args)]
@@ -30,6 +34,9 @@ pub(super) struct AblateArgs {
     /// Only these rows and the first one, by the names of their files. Repeatable.
     #[arg(long, value_name = "ROW")]
     only: Vec<String>,
+    /// Train with this many ranks on this machine, a process each.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    ranks: Option<u32>,
     /// Tell nothing of the runs, only the table.
     #[arg(long)]
     quiet: bool,
@@ -49,6 +56,7 @@ struct Plan {
 impl AblateArgs {
     /// Runs the command.
     pub(super) fn run(&self, out: &mut dyn Write) -> anyhow::Result<u8> {
+        let commands = Commands::new(self.quiet || self.json, self.ranks)?;
         let plan = self.plan()?;
         // All of them are read before the first is run: a mistake in the last must not cost a week.
         for row in &plan.rows {
@@ -58,16 +66,18 @@ impl AblateArgs {
         for row in &plan.rows {
             let name = stem(&row.config);
             let dir = self.output.join(&name);
-            if let Some(code) = self.train(RunKind::Pretrain, &dir, "pretrain", None, out)? {
+            let place = (dir.as_path(), "pretrain");
+            if let Some(code) = self.train(&commands, RunKind::Pretrain, place, None, out)? {
                 return Ok(self.interrupted(code));
             }
             for task in &plan.tasks {
                 let task_name = stem(&task.config);
                 let from = dir.join("pretrain");
-                if let Some(code) = self.train(RunKind::Finetune, &dir, &task_name, Some(&from), out)? {
+                let place = (dir.as_path(), task_name.as_str());
+                if let Some(code) = self.train(&commands, RunKind::Finetune, place, Some(&from), out)? {
                     return Ok(self.interrupted(code));
                 }
-                table.set(&name, &task_name, self.score(&dir, task, out)?);
+                table.set(&name, &task_name, Self::score(&commands, &dir, task, out)?);
             }
             self.keep(&table)?;
         }
@@ -146,9 +156,9 @@ impl AblateArgs {
     /// Starts a run, or lets it go on, unless it is over. The exit code if it did not come to its end.
     fn train(
         &self,
+        commands: &Commands,
         kind: RunKind,
-        dir: &Path,
-        name: &str,
+        (dir, name): (&Path, &str),
         from: Option<&Path>,
         out: &mut dyn Write,
     ) -> anyhow::Result<Option<u8>> {
@@ -166,22 +176,17 @@ impl AblateArgs {
             }
         }
         self.tell(&format!("{} · {name}", dir.display()), out)?;
-        let code = self.command(&words, out)?;
+        let code = commands.train(words, out)?;
         Ok((code != DONE).then_some(code))
     }
 
-    /// Runs another command of this program.
-    fn command(&self, words: &[String], out: &mut dyn Write) -> anyhow::Result<u8> {
-        let mut line = vec!["jmp-train".to_owned()];
-        line.extend_from_slice(words);
-        if self.quiet || self.json {
-            line.push("--quiet".into());
-        }
-        Cli::try_parse_from(line)?.execute(out).with_context(|| words.join(" "))
-    }
-
     /// The error of a fine-tuned model on its task.
-    fn score(&self, dir: &Path, task: &JudgingTask, out: &mut dyn Write) -> anyhow::Result<Score> {
+    fn score(
+        commands: &Commands,
+        dir: &Path,
+        task: &JudgingTask,
+        out: &mut dyn Write,
+    ) -> anyhow::Result<Score> {
         let name = stem(&task.config);
         let (run, config) = (dir.join(&name), dir.join(format!("{name}.toml")));
         let file = run.join(format!("evaluation-{}.json", task.split));
@@ -190,10 +195,7 @@ impl AblateArgs {
                 ["evaluate", &config.display().to_string(), "--checkpoint", &run.display().to_string()];
             let mut words: Vec<String> = words.map(str::to_owned).into();
             words.extend(["--split".into(), task.split.clone()]);
-            // Its own text is not wanted here, what it leaves in the run's folder is.
-            let mut told = Vec::new();
-            self.command(&words, &mut told)?;
-            self.tell(String::from_utf8_lossy(&told).trim_end(), out)?;
+            commands.evaluate(words, out)?;
         }
         let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
         let report: Value = serde_json::from_str(&text).with_context(|| file.display().to_string())?;

@@ -40,16 +40,9 @@ pub(super) struct PretrainArgs {
     common: CommonArgs,
 }
 
-/// Arguments of `finetune`.
+/// What is taken from a pre-trained model, beside a `--checkpoint`.
 #[derive(Debug, Args)]
-pub(super) struct FinetuneArgs {
-    /// The configuration; a resumed run's own when absent.
-    #[arg(required_unless_present = "resume")]
-    config: Option<PathBuf>,
-    /// The pre-trained model: a run directory (its best checkpoint, else its last), one checkpoint in it, or a file of
-    /// weights (.pt, .safetensors).
-    #[arg(long, value_name = "CKPT", required_unless_present_any = ["resume", "scratch"])]
-    checkpoint: Option<PathBuf>,
+pub(super) struct TakenArgs {
     /// Which of its weights; the averaged ones where there are any when absent.
     #[arg(long, value_enum, requires = "checkpoint")]
     weights: Option<Weights>,
@@ -60,6 +53,41 @@ pub(super) struct FinetuneArgs {
     /// Leave tensors that are missing, have another shape or have no place as they are, instead of refusing the model.
     #[arg(long, requires = "checkpoint")]
     allow_mismatch: bool,
+}
+
+impl TakenArgs {
+    fn source(&self, path: &Path) -> Source {
+        let heads = self.keep_heads.as_ref().map(|task| match task.as_str() {
+            "" => KeptHeads::Same,
+            task => KeptHeads::Task(task.to_owned()),
+        });
+        Source { path: path.to_path_buf(), weights: self.weights, heads, allow_mismatch: self.allow_mismatch }
+    }
+
+    /// The same as words of a command line.
+    pub(super) fn words(&self) -> Vec<String> {
+        let weights = self.weights.map(|weights| format!("--weights={}", weights.name()));
+        let heads = self.keep_heads.as_ref().map(|task| match task.as_str() {
+            "" => "--keep-heads".to_owned(),
+            task => format!("--keep-heads={task}"),
+        });
+        let mismatch = self.allow_mismatch.then(|| "--allow-mismatch".to_owned());
+        [weights, heads, mismatch].into_iter().flatten().collect()
+    }
+}
+
+/// Arguments of `finetune`.
+#[derive(Debug, Args)]
+pub(super) struct FinetuneArgs {
+    /// The configuration; a resumed run's own when absent.
+    #[arg(required_unless_present = "resume")]
+    config: Option<PathBuf>,
+    /// The pre-trained model: a run directory (its best checkpoint, else its last), one checkpoint in it, or a file of
+    /// weights (.pt, .safetensors).
+    #[arg(long, value_name = "CKPT", required_unless_present_any = ["resume", "scratch"])]
+    checkpoint: Option<PathBuf>,
+    #[command(flatten)]
+    taken: TakenArgs,
     /// Train from random weights instead, as a baseline.
     #[arg(long, conflicts_with = "checkpoint")]
     scratch: bool,
@@ -83,23 +111,13 @@ impl PretrainArgs {
 impl FinetuneArgs {
     /// Runs the command.
     pub(super) fn run(&self, out: &mut dyn Write) -> anyhow::Result<u8> {
-        let source = self.checkpoint.as_deref().map(|path| self.source(path));
+        let source = self.checkpoint.as_deref().map(|path| self.taken.source(path));
         let start = match (&self.resume, &source) {
             (Some(run), _) => Start::Resume(run),
             (None, Some(source)) => Start::Pretrained(source),
             (None, None) => Start::Scratch,
         };
         launch(RunKind::Finetune, self.config.as_deref(), start, (self.ranks, &self.common), out)
-    }
-}
-
-impl FinetuneArgs {
-    fn source(&self, path: &Path) -> Source {
-        let heads = self.keep_heads.as_ref().map(|task| match task.as_str() {
-            "" => KeptHeads::Same,
-            task => KeptHeads::Task(task.to_owned()),
-        });
-        Source { path: path.to_path_buf(), weights: self.weights, heads, allow_mismatch: self.allow_mismatch }
     }
 }
 
@@ -154,7 +172,7 @@ fn train(
     tell(&notes, learner.size(), mode, &mut run_dir, out)?;
     out.flush()?;
     let signals = Signals::listen().context("listening for signals")?;
-    let progress = Progress::new(mode, plan.total_samples, Box::new(std::io::stdout()));
+    let progress = Progress::new(mode, plan.most_samples(config), Box::new(std::io::stdout()));
     let session = Session::start(
         (config, &tasks, plan),
         (learner, memory),

@@ -39,12 +39,19 @@ pub(super) struct ReplayArgs {
 struct Replayed {
     number: usize,
     sizes: String,
+    #[serde(flatten)]
+    learnt: Learnt,
+    /// Structures whose predictions are not finite.
+    structures: Vec<String>,
+}
+
+/// What micro-batches teach, one of them or all together.
+#[derive(Debug, Serialize)]
+struct Learnt {
     loss: Option<f64>,
     loss_is_finite: bool,
     gradient_norm: Option<f64>,
     gradient_is_finite: bool,
-    /// Structures whose predictions are not finite.
-    structures: Vec<String>,
     /// Parameters whose gradients are not finite.
     parameters: Vec<String>,
 }
@@ -56,6 +63,9 @@ struct Report {
     step: u64,
     reproduced: bool,
     parts: Vec<Replayed>,
+    /// Of several parts, whose sum may be what is not finite.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    together: Option<Learnt>,
 }
 
 impl ReplayArgs {
@@ -68,9 +78,12 @@ impl ReplayArgs {
         for part in &failure.parts {
             parts.push(replayed(&mut learner, &info, part.number, &part.batch, counts)?);
         }
-        let reproduced = parts.iter().any(|p| !p.loss_is_finite || !p.gradient_is_finite);
+        let all: Vec<(usize, &HostBatch)> =
+            failure.parts.iter().map(|part| (part.number, &part.batch)).collect();
+        let together = (all.len() > 1).then(|| Learnt::of(&mut learner, &info, &all, counts)).transpose()?;
+        let reproduced = parts.iter().map(|part| &part.learnt).chain(&together).any(Learnt::is_not_finite);
         let step = info.position.step;
-        let report = Report { kind: "replay", told: failure.told, step, reproduced, parts };
+        let report = Report { kind: "replay", told: failure.told, step, reproduced, parts, together };
         if self.json {
             writeln!(out, "{}", serde_json::to_string(&report)?)?;
         } else {
@@ -79,7 +92,7 @@ impl ReplayArgs {
         Ok(DONE)
     }
 
-    /// The run's learner with the weights of the step.
+    /// The run's learner with the weights and the loss scale of the step.
     fn learner(&self, info: &Info) -> anyhow::Result<Learner> {
         let source = Source::from_text(&self.batch.join("state.json"), info.config.clone(), &self.set)?;
         let config = Config::from_source(&source)?;
@@ -93,7 +106,39 @@ impl ReplayArgs {
             precision: config.run.precision,
         };
         let group = |name: &str| crate::plan::group_of(&config, name);
-        Ok(Learner::new(rules, &info.tasks, network, info.schedule.clone(), group)?)
+        let mut learner = Learner::new(rules, &info.tasks, network, info.schedule.clone(), group)?;
+        learner.scale_losses(info.loss_scale);
+        Ok(learner)
+    }
+}
+
+impl Learnt {
+    fn of(
+        learner: &mut Learner,
+        info: &Info,
+        parts: &[(usize, &HostBatch)],
+        counts: LossCounts,
+    ) -> anyhow::Result<Self> {
+        let (loss, norm) = learner.replay(info.position, parts, counts)?;
+        let gradients = learner.gradients().into_iter();
+        let bad = gradients.filter(|(_, gradient)| !gradient.sum(Kind::Double).double_value(&[]).is_finite());
+        let finite = |value: f64| Some(value).filter(|v| v.is_finite());
+        Ok(Self {
+            loss: finite(loss),
+            loss_is_finite: loss.is_finite(),
+            gradient_norm: finite(norm),
+            gradient_is_finite: norm.is_finite(),
+            parameters: bad.map(|(name, _)| name).collect(),
+        })
+    }
+
+    fn is_not_finite(&self) -> bool {
+        !self.loss_is_finite || !self.gradient_is_finite
+    }
+
+    fn text(&self) -> String {
+        let value = |v: Option<f64>| v.map_or("not finite".to_owned(), |v| format!("{v:.6e}"));
+        format!("loss {}, gradient's norm {}", value(self.loss), value(self.gradient_norm))
     }
 }
 
@@ -104,10 +149,7 @@ fn replayed(
     batch: &HostBatch,
     counts: LossCounts,
 ) -> anyhow::Result<Replayed> {
-    let (loss, norm) = learner.replay(info.position, number, batch, counts)?;
-    let gradients = learner.gradients().into_iter();
-    let bad = gradients.filter(|(_, gradient)| !gradient.sum(Kind::Double).double_value(&[]).is_finite());
-    let parameters: Vec<String> = bad.map(|(name, _)| name).collect();
+    let learnt = Learnt::of(learner, info, &[(number, batch)], counts)?;
     let prediction = predict(learner.network(), batch)?;
     let mut structures = Vec::new();
     let mut first = 0;
@@ -119,37 +161,30 @@ fn replayed(
         }
         first = end;
     }
-    let finite = |value: f64| Some(value).filter(|v| v.is_finite());
-    Ok(Replayed {
-        number,
-        sizes: guard::sizes(batch),
-        loss: finite(loss),
-        loss_is_finite: loss.is_finite(),
-        gradient_norm: finite(norm),
-        gradient_is_finite: norm.is_finite(),
-        structures,
-        parameters,
-    })
+    Ok(Replayed { number, sizes: guard::sizes(batch), learnt, structures })
 }
 
 fn tell(report: &Report, out: &mut dyn Write) -> anyhow::Result<()> {
     writeln!(out, "kept because: {}", report.told)?;
     for part in &report.parts {
-        let value = |v: Option<f64>| v.map_or("not finite".to_owned(), |v| format!("{v:.6e}"));
-        let (loss, norm) = (value(part.loss), value(part.gradient_norm));
-        writeln!(out, "micro-batch {}: {}: loss {loss}, gradient's norm {norm}", part.number, part.sizes)?;
-        for (what, names) in [
-            ("structures with predictions", &part.structures),
-            ("parameters with gradients", &part.parameters),
-        ] {
-            if !names.is_empty() {
-                let more = names.len().saturating_sub(LISTED);
-                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-                let listed = names.iter().take(LISTED).cloned().collect::<Vec<_>>().join(", ");
-                writeln!(out, "  {what} that are not finite: {listed}{more}")?;
-            }
-        }
+        writeln!(out, "micro-batch {}: {}: {}", part.number, part.sizes, part.learnt.text())?;
+        list("structures with predictions", &part.structures, out)?;
+        list("parameters with gradients", &part.learnt.parameters, out)?;
+    }
+    if let Some(together) = &report.together {
+        writeln!(out, "all {} together: {}", report.parts.len(), together.text())?;
+        list("parameters with gradients", &together.parameters, out)?;
     }
     let verdict = if report.reproduced { "reproduced" } else { "not reproduced: everything is finite here" };
     Ok(writeln!(out, "{verdict}")?)
+}
+
+fn list(what: &str, names: &[String], out: &mut dyn Write) -> std::io::Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let more = names.len().saturating_sub(LISTED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let listed = names.iter().take(LISTED).cloned().collect::<Vec<_>>().join(", ");
+    writeln!(out, "  {what} that are not finite: {listed}{more}")
 }

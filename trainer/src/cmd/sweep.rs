@@ -1,6 +1,6 @@
 //! `jmp-train sweep`: a fine-tuning run for each point of a grid, one after the other; interrupted, it goes on.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use shards::manifest::write_durably;
 
+use super::launch::TakenArgs;
 use super::{CommonArgs, DONE, FAILED};
 use crate::config::{Config, ConfigError, RunKind, Source};
 use crate::signals::Signals;
@@ -29,9 +30,14 @@ pub(super) struct SweepArgs {
     /// The pre-trained model.
     #[arg(long, value_name = "CKPT", required_unless_present = "scratch")]
     checkpoint: Option<PathBuf>,
+    #[command(flatten)]
+    taken: TakenArgs,
     /// Train from random weights instead.
     #[arg(long, conflicts_with = "checkpoint")]
     scratch: bool,
+    /// Go on with points whose run has failed, from its last checkpoint; otherwise they stay as they are.
+    #[arg(long)]
+    retry_failed: bool,
     #[command(flatten)]
     common: CommonArgs,
 }
@@ -43,7 +49,21 @@ struct Row {
     run: String,
     settings: Vec<String>,
     #[serde(flatten)]
-    outcome: Outcome,
+    outcome: Option<Outcome>,
+    /// Why there is no outcome.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<String>,
+}
+
+/// Exit code of a run whose input is at fault.
+const BAD_INPUT: i32 = 2;
+
+/// What came of a point.
+enum Came {
+    Finished(Outcome),
+    Failed(String),
+    /// It was stopped by a signal.
+    Stopped,
 }
 
 impl SweepArgs {
@@ -71,13 +91,15 @@ impl SweepArgs {
                 writeln!(out, "point {} of {}: {}", index + 1, points.len(), point.name)?;
                 out.flush()?;
             }
-            match self.finished(point, signals)? {
-                Some(outcome) => rows.push(self.row(point, outcome)),
-                None => return self.stopped(out),
+            match self.come_of(point, signals)? {
+                Came::Finished(outcome) => rows.push(self.row(point, Some(outcome), None)),
+                Came::Failed(failure) => rows.push(self.row(point, None, Some(failure))),
+                Came::Stopped => return self.stopped(out),
             }
         }
+        let failed = rows.iter().any(|row| row.failure.is_some());
         self.tell(rows, out)?;
-        Ok(DONE)
+        Ok(if failed { FAILED } else { DONE })
     }
 
     /// All points must be configurations before the first of them runs. Where the runs lie is no part of the plan.
@@ -89,6 +111,7 @@ impl SweepArgs {
         };
         Ok(Plan {
             checkpoint: self.checkpoint.clone(),
+            taken: self.taken.words(),
             configs: points.iter().map(config).collect::<Result<_, ConfigError>>()?,
         })
     }
@@ -104,18 +127,21 @@ impl SweepArgs {
         self.dir.join(&point.name)
     }
 
-    /// Runs a point to its end, from wherever it stands. `None`: it was stopped by a signal.
-    fn finished(&self, point: &Point, signals: &Signals) -> anyhow::Result<Option<Outcome>> {
+    /// Runs a point to its end, from wherever it stands. A run that fails, because it diverges for example, leaves the others
+    /// their turn.
+    fn come_of(&self, point: &Point, signals: &Signals) -> anyhow::Result<Came> {
         let dir = self.run_dir(point);
         let mut command = Command::new(std::env::current_exe().context("finding this program")?);
         command.arg("finetune");
         match sweep::standing(&dir) {
-            Standing::Done(outcome) => return Ok(Some(outcome)),
+            Standing::Done(outcome) => return Ok(Came::Finished(outcome)),
+            Standing::Failed(failure) if !self.retry_failed => return Ok(Came::Failed(failure)),
             Standing::Begun => command.arg("--resume").arg(&dir),
-            Standing::Open => {
+            Standing::Failed(_) if sweep::is_begun(&dir) => command.arg("--resume").arg(&dir),
+            Standing::Open | Standing::Failed(_) => {
                 command.arg(&self.config);
                 match &self.checkpoint {
-                    Some(checkpoint) => command.arg("--checkpoint").arg(checkpoint),
+                    Some(checkpoint) => command.arg("--checkpoint").arg(checkpoint).args(self.taken.words()),
                     None => command.arg("--scratch"),
                 };
                 for setting in self.settings_of(point, &dir) {
@@ -127,22 +153,34 @@ impl SweepArgs {
         if self.common.quiet || self.common.json {
             command.arg("--quiet");
         }
-        let status = run_to_end(&mut command, signals)?;
+        sweep::forget_failure(&dir)?;
+        let (status, said) = run_to_end(&mut command, signals)?;
         match sweep::standing(&dir) {
-            Standing::Done(outcome) => Ok(Some(outcome)),
-            _ if signals.is_stop_asked() => Ok(None),
-            _ => anyhow::bail!("the run in {} failed ({status}); its log tells why", dir.display()),
+            Standing::Done(outcome) => Ok(Came::Finished(outcome)),
+            _ if signals.is_stop_asked() => Ok(Came::Stopped),
+            _ if status.code() == Some(BAD_INPUT) => {
+                anyhow::bail!(
+                    "the run in {} was refused ({status}); the other points would be, too",
+                    dir.display()
+                )
+            }
+            _ => {
+                let failure = if said.is_empty() { status.to_string() } else { said };
+                sweep::keep_failure(&dir, &failure)?;
+                Ok(Came::Failed(failure))
+            }
         }
     }
 
-    fn row(&self, point: &Point, outcome: Outcome) -> Row {
+    fn row(&self, point: &Point, outcome: Option<Outcome>, failure: Option<String>) -> Row {
         let run = self.run_dir(point).display().to_string();
-        Row { kind: "point", run, settings: point.settings.clone(), outcome }
+        Row { kind: "point", run, settings: point.settings.clone(), outcome, failure }
     }
 
-    /// The table, best first; points without validation last.
+    /// The table, best first; points without validation, and those that failed, last.
     fn tell(&self, mut rows: Vec<Row>, out: &mut dyn Write) -> anyhow::Result<()> {
-        let metric = |row: &Row| row.outcome.best.as_ref().map_or(f64::INFINITY, |best| best.metric);
+        let best = |row: &Row| Some(row.outcome.as_ref()?.best.as_ref()?.metric);
+        let metric = |row: &Row| best(row).unwrap_or(f64::INFINITY);
         rows.sort_by(|a, b| metric(a).total_cmp(&metric(b)));
         let file = self.dir.join("table.json");
         write_durably(&file, (serde_json::to_string_pretty(&rows)? + "\n").as_bytes())?;
@@ -161,13 +199,20 @@ impl SweepArgs {
                 writeln!(out, "{}", serde_json::to_string(row)?)?;
                 continue;
             }
-            let Outcome { step, minutes, best, .. } = &row.outcome;
+            let settings = row.settings.join(" ");
+            let Some(Outcome { step, minutes, best, .. }) = &row.outcome else {
+                let why = row.failure.as_deref().unwrap_or_default();
+                writeln!(out, "{:>12}  {:>9}  {:>9}  {:>8}  {settings}: {why}", "failed", "", "", "")?;
+                continue;
+            };
             let (value, at) = match best {
                 Some(best) => (format!("{:.6}", best.metric), best.step.to_string()),
                 None => ("none".to_owned(), "none".to_owned()),
             };
-            let settings = row.settings.join(" ");
             writeln!(out, "{value:>12}  {at:>9}  {step:>9}  {minutes:>8.1}  {settings}")?;
+        }
+        if rows.iter().any(|row| row.failure.is_some()) && !self.common.json {
+            writeln!(out, "failed points stay as they are; --retry-failed goes on with them")?;
         }
         Ok(())
     }
@@ -180,14 +225,20 @@ impl SweepArgs {
     }
 }
 
-/// Waits for a run, which is out of the terminal's reach, and passes one signal on to it.
-fn run_to_end(command: &mut Command, signals: &Signals) -> anyhow::Result<ExitStatus> {
+/// Waits for a run, which is out of the terminal's reach, and passes one signal on to it. Its messages go where ours go;
+/// returns the last one that tells of an error, too, except of a run that draws its bar on a terminal.
+fn run_to_end(command: &mut Command, signals: &Signals) -> anyhow::Result<(ExitStatus, String)> {
     use std::os::unix::process::CommandExt;
-    let mut child = command.process_group(0).stdin(Stdio::null()).spawn().context("starting a run")?;
+    let is_drawn = std::io::stderr().is_terminal();
+    let messages = if is_drawn { Stdio::inherit() } else { Stdio::piped() };
+    let command = command.process_group(0).stdin(Stdio::null()).stderr(messages);
+    let mut child = command.spawn().context("starting a run")?;
+    let messages = child.stderr.take().map(|pipe| std::thread::spawn(move || pass_on(pipe)));
     let mut told = false;
     loop {
         if let Some(status) = child.try_wait().context("waiting for a run")? {
-            return Ok(status);
+            let said = messages.and_then(|thread| thread.join().ok()).unwrap_or_default();
+            return Ok((status, said));
         }
         if signals.is_stop_asked() && !told {
             told = true;
@@ -195,6 +246,20 @@ fn run_to_end(command: &mut Command, signals: &Signals) -> anyhow::Result<ExitSt
         }
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Writes a run's messages to standard error, line by line; returns the last that begins with `error:`, without that.
+fn pass_on(pipe: impl Read) -> String {
+    let mut said = String::new();
+    for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
+        let line = String::from_utf8_lossy(&line);
+        if let Some(error) = line.strip_prefix("error: ") {
+            error.clone_into(&mut said);
+        }
+        // A closed standard error must not end the run that writes to the pipe.
+        drop(writeln!(std::io::stderr(), "{line}"));
+    }
+    said
 }
 
 /// SIGTERM, upon which a run saves a checkpoint and ends.

@@ -52,6 +52,10 @@ struct HeadsSection {
     /// How forces come about; gradients when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     forces: Option<ForceMode>,
+    /// Whether the energy head has biases: those of joint pre-training have, and are kept (`--keep-heads`) by one that has them,
+    /// too. Without when absent, as the published fine-tuning heads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bias: Option<bool>,
     /// The dataset's column to be learnt in place of energies and forces.
     #[serde(skip_serializing_if = "Option::is_none")]
     target: Option<String>,
@@ -99,6 +103,9 @@ impl HeadsSection {
                 None => Ok(None),
             };
         };
+        if let Some(bias) = self.bias {
+            return Err(source.conflict("heads.bias", "nothing beside heads.target", &bias.to_string()));
+        }
         if self.forces() != ForceMode::None {
             let expected = "none (or nothing) beside heads.target";
             return Err(source.conflict("heads.forces", expected, &format!("{:?}", self.forces())));
@@ -130,6 +137,7 @@ impl FinetuneFile {
             energy_weight: data.energy_weight.map_or(1.0, NonNegative::get),
             force_weight: Some(data.force_weight.map_or(1.0, NonNegative::get)),
             forces: self.heads.forces(),
+            head_bias: self.heads.bias.unwrap_or(false),
             scalar: self.heads.scalar(source)?,
             data,
         };
@@ -140,15 +148,8 @@ impl FinetuneFile {
             return Err(source.conflict("loss.pcgrad", "nothing: one task has no conflicts", "a value"));
         }
         super::check_temperature(self.sampling.temperature, source)?;
-        let schedule = &self.schedule;
-        if schedule.cosine_epochs > 0 && schedule.cosine_epochs <= schedule.warmup_epochs {
-            return Err(source.conflict(
-                "schedule.cosine_epochs",
-                "an epoch after the warm-up's last (both count from the start), or 0 for no cosine",
-                &schedule.cosine_epochs.to_string(),
-            ));
-        }
-        if !schedule.plateau.is_none() && task.data.val.is_none() {
+        self.schedule.check(source)?;
+        if !self.schedule.plateau.is_none() && task.data.val.is_none() {
             return Err(source.conflict(
                 "dataset.val",
                 "a split: reduce-on-plateau needs validation",

@@ -76,6 +76,8 @@ pub struct TaskConfig {
     pub force_weight: Option<f64>,
     /// How forces come about.
     pub forces: ForceMode,
+    /// Whether a single energy head has biases.
+    pub head_bias: bool,
     /// A property to be learnt in place of energies and forces.
     pub scalar: Option<ScalarConfig>,
 }

@@ -44,6 +44,7 @@ impl PretrainFile {
             energy_weight: data.energy_weight.map_or(1.0, NonNegative::get),
             force_weight: data.force_weight.map(NonNegative::get),
             forces: ForceMode::Direct,
+            head_bias: false,
             scalar: None,
         };
         let tasks: Vec<TaskConfig> = self.datasets.iter().map(task).collect();

@@ -11,18 +11,23 @@ use tch::{Device, Kind, Tensor};
 use super::error::DistributedError;
 use super::ffi::{self, Group, Store};
 use super::place::Place;
+use crate::checkpoint::Writing;
 use crate::native;
 
 /// Where a failing rank says why, as `rank newline message`.
 const FAILURE: &str = "failure";
 /// Where a rank that is to stop says so.
 const STOP: &str = "stop";
+/// What a rank says of itself while it writes a checkpoint.
+const WRITING: &[u8] = b"1";
 /// Time between looks at both.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a rank whose connections broke waits for another to say why.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a rank has for ending by itself after another failed.
 const GRACE: Duration = Duration::from_secs(15);
+/// The same while it writes a checkpoint: gigabytes for a slow disk.
+const WRITING_GRACE: Duration = Duration::from_mins(2);
 
 /// A joined rank.
 #[derive(Debug)]
@@ -136,12 +141,12 @@ impl Link {
         })
     }
 
-    /// Says why this rank fails, unless another has failed before it.
-    pub(super) fn fail(&self, message: &str) {
+    /// Says which rank fails and why, unless that was said before.
+    pub(super) fn fail(&self, failing: &str, message: &str) {
         if let Ok(None) = self.store.peek(FAILURE) {
             let message: String = message.chars().take(1000).collect();
             // Where the store is gone the others notice by that.
-            drop(self.store.set(FAILURE, format!("{}\n{message}", self.rank).as_bytes()));
+            drop(self.store.set(FAILURE, format!("{failing}\n{message}").as_bytes()));
             if self.serves && self.ranks > 1 {
                 // The others look at intervals, and after this process there is nothing to look at.
                 thread::sleep(3 * LOOK_INTERVAL);
@@ -188,6 +193,16 @@ impl Failures {
     pub(super) fn first(&self) -> Option<(String, String)> {
         parse_failure(&self.0.peek(FAILURE).ok()??)
     }
+
+    /// Whether this rank writes a checkpoint, as of half a second ago.
+    pub(super) fn is_writing(&self, rank: u32) -> bool {
+        self.0.peek(&writing_key(rank)).is_ok_and(|told| told.as_deref() == Some(WRITING))
+    }
+}
+
+/// Where a rank says whether it writes a checkpoint.
+fn writing_key(rank: u32) -> String {
+    format!("writing/{rank}")
 }
 
 /// Attempts of a launcher must not see each other's keys.
@@ -214,18 +229,20 @@ impl Watch {
         let watch = Self(watched.clone());
         let look = move || {
             let mut noticed: Option<(Instant, String)> = None;
+            let mut was_writing = false;
             while !watched.ended.load(Ordering::Relaxed) {
                 thread::sleep(LOOK_INTERVAL);
                 match &noticed {
                     // The others may be gone already, and the store with them.
                     _ if watched.ended.load(Ordering::Relaxed) => {}
                     None => {
+                        was_writing = tell_writing(&store, rank, was_writing);
                         noticed = watched.look(&store).map(|why| (Instant::now(), why));
                         if matches!(store.peek(STOP), Ok(Some(_))) {
                             watched.is_stop_told.store(true, Ordering::Relaxed);
                         }
                     }
-                    Some((since, why)) if since.elapsed() > GRACE => {
+                    Some((since, why)) if since.elapsed() > grace() => {
                         // Nobody is left to tell a closed standard error.
                         drop(writeln!(std::io::stderr(), "error: rank {rank} stops because {why}"));
                         std::process::exit(1);
@@ -268,6 +285,21 @@ impl Watched {
             Err(_) => Some("the launcher or rank 0 is gone".into()),
         }
     }
+}
+
+/// Tells a parent whether this rank writes a checkpoint, if that has changed.
+fn tell_writing(store: &Store, rank: u32, told: bool) -> bool {
+    let is_writing = Writing::is_under_way();
+    if is_writing != told {
+        // Without a store there is no parent that waits.
+        drop(store.set(&writing_key(rank), if is_writing { WRITING } else { b"0" }));
+    }
+    is_writing
+}
+
+/// How long this rank may still go on.
+fn grace() -> Duration {
+    if Writing::is_under_way() { WRITING_GRACE } else { GRACE }
 }
 
 fn parse_failure(bytes: &[u8]) -> Option<(String, String)> {

@@ -19,6 +19,8 @@ use super::link::Failures;
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// How long the others have for ending by themselves after one failed; longer than they give themselves.
 const GRACE: Duration = Duration::from_secs(20);
+/// The same for one that writes a checkpoint.
+const WRITING_GRACE: Duration = Duration::from_secs(130);
 /// The same after a second signal.
 const SHORT_GRACE: Duration = Duration::from_secs(5);
 
@@ -68,23 +70,25 @@ impl Spawn {
 
     /// Waits for all ranks. What `arrived` gives is passed on to them; when one rank fails, the others are ended in bounded time.
     pub fn wait(mut self, arrived: impl Fn() -> Option<Signal>) -> anyhow::Result<Outcome> {
-        let (mut stops, mut deadline, mut first) = (0, None, None);
+        let mut stops = 0;
+        let (mut hurried, mut first): (Option<Instant>, Option<(usize, Instant)>) = (None, None);
         while self.ranks.iter().any(|rank| rank.ended.is_none()) {
             thread::sleep(LOOK_INTERVAL);
             if let Some(signal) = arrived() {
                 self.signal(signal);
                 stops += u32::from(signal == Signal::SIGTERM);
                 if stops > 1 {
-                    deadline = Some(Instant::now() + SHORT_GRACE);
+                    hurried = Some(Instant::now());
                 }
             }
             if let Some(failed) = self.look()?
                 && first.is_none()
             {
-                first = Some(failed);
-                deadline = deadline.or(Some(Instant::now() + GRACE));
+                first = Some((failed, Instant::now()));
             }
-            if deadline.is_some_and(|deadline| Instant::now() > deadline) {
+            if hurried.is_some_and(|since| since.elapsed() > SHORT_GRACE)
+                || first.is_some_and(|(_, since)| self.is_over(since.elapsed()))
+            {
                 self.signal(Signal::SIGKILL);
             }
         }
@@ -94,7 +98,14 @@ impl Spawn {
                 drop(errors.join());
             }
         }
-        Ok(self.outcome(first, stops > 0))
+        Ok(self.outcome(first.map(|(rank, _)| rank), stops > 0))
+    }
+
+    /// Whether those that still run so long after one failed are to be ended.
+    fn is_over(&self, since_failure: Duration) -> bool {
+        let writes = |(rank, state): (u32, &Rank)| state.ended.is_none() && self.failures.is_writing(rank);
+        let is_writing = || (0..).zip(&self.ranks).any(writes);
+        since_failure > WRITING_GRACE || (since_failure > GRACE && !is_writing())
     }
 
     /// Notes which ranks have ended; the first of them that did not end well, killed ones before others.

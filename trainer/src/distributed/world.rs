@@ -112,17 +112,6 @@ impl World {
         Ok(())
     }
 
-    /// Why another rank fails, which this one has seen in what they share.
-    pub fn failure_of_another(&self, seen: &str) -> DistributedError {
-        let failed = Err(seen.to_owned());
-        let told = self.link.as_ref().map(|link| link.told::<()>(failed, "a step"));
-        told.and_then(Result::err).unwrap_or(DistributedError::Lost {
-            rank: self.rank,
-            during: "a step",
-            message: seen.to_owned(),
-        })
-    }
-
     /// Lets the others know that this rank was asked to stop. They agree on it later; until then it saves them work in vain.
     pub fn tell_stop(&self) {
         self.link.iter().for_each(Link::tell_stop);
@@ -136,12 +125,15 @@ impl World {
     /// Tells the others why this rank stops, so that none of them waits in vain.
     pub fn fail(&self, error: &anyhow::Error) {
         let Some(link) = &self.link else { return };
-        link.fail(&match error.downcast_ref() {
+        let own = self.rank.to_string();
+        match error.downcast_ref() {
+            // Whichever comes first tells of the rank that is to blame.
+            Some(DistributedError::Other { other, message, .. }) => link.fail(other, message),
             Some(DistributedError::Lost { during, message, .. }) => {
-                format!("it lost others during {during}: {message}")
+                link.fail(&own, &format!("it lost others during {during}: {message}"));
             }
-            _ => format!("{error:#}"),
-        });
+            _ => link.fail(&own, &format!("{error:#}")),
+        }
     }
 
     /// Ends the run together with the others.

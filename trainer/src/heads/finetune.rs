@@ -6,7 +6,8 @@ use super::{HeadMlp, sum_atoms, sum_edges};
 use crate::batch::Batch;
 use crate::gemnet::{Embeddings, GemNetConfig};
 
-/// An energy: one network on atoms, summed. All its layers are without bias, as the reference's.
+/// An energy: one network on atoms, summed. All its layers are without bias, as the reference's, unless they continue a head of
+/// joint pre-training, which has them.
 #[derive(Debug)]
 pub struct EnergyHead {
     mlp: HeadMlp,
@@ -14,8 +15,8 @@ pub struct EnergyHead {
 
 impl EnergyHead {
     /// Layers under `path` (the reference's is `out_energy`).
-    pub fn new(path: &nn::Path, config: &GemNetConfig) -> Self {
-        Self { mlp: HeadMlp::new(path, config.emb_size_atom, false) }
+    pub fn new(path: &nn::Path, config: &GemNetConfig, bias: bool) -> Self {
+        Self { mlp: HeadMlp::new(path, config.emb_size_atom, bias) }
     }
 
     /// Energies `[g]`.

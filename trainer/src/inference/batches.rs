@@ -50,8 +50,7 @@ where
                 }
             };
             let n = prepared.numbers.len();
-            let full = batch.len() >= budget.structures || atoms + n > budget.atoms;
-            if full && !batch.is_empty() {
+            if atoms + n > budget.atoms && !batch.is_empty() {
                 atoms = 0;
                 if send.send(Ok(std::mem::take(&mut batch))).is_err() {
                     return;
@@ -59,6 +58,13 @@ where
             }
             atoms += n;
             batch.push((tag, prepared));
+            // At once, not when the next item comes: whoever writes the items may wait for the answers.
+            if batch.len() >= budget.structures || atoms >= budget.atoms {
+                atoms = 0;
+                if send.send(Ok(std::mem::take(&mut batch))).is_err() {
+                    return;
+                }
+            }
         }
         if !batch.is_empty() {
             drop(send.send(Ok(batch)));
@@ -79,6 +85,18 @@ mod tests {
             positions: vec![[0.0; 3]; n],
             graph: StructureGraph::default(),
             offset: 0.0,
+        }
+    }
+
+    #[test]
+    fn a_full_batch_does_not_wait_for_the_next_item() {
+        let (ask, asked) = sync_channel::<usize>(0);
+        let items = move || asked.into_iter().map(|i| Ok::<_, ()>((i, of_atoms(1))));
+        let answers = batches(Budget { structures: 1, atoms: 5 }, items).unwrap();
+        for question in 0..3 {
+            ask.send(question).unwrap();
+            let answer = answers.recv_timeout(std::time::Duration::from_secs(20)).unwrap().unwrap();
+            assert_eq!(answer[0].0, question);
         }
     }
 

@@ -6,7 +6,7 @@ use extxyz::{Frame, FrameError, Frames, own_tags, write_predicted};
 use shards::{Floats, Structure};
 use thiserror::Error;
 
-use super::{Budget, Impossible, NonFinite, Predicted, Predictor, Prepared, Rule, batches};
+use super::{Budget, Impossible, NonFinite, Predicted, Predictor, Prepared, Refused, Rule, batches};
 
 /// Why predictions stop.
 #[derive(Debug, Error)]
@@ -54,15 +54,22 @@ pub enum FramesError {
     /// The system gives no thread.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
-    /// libtorch refused.
-    #[error("libtorch")]
-    Torch(#[from] tch::TchError),
+    /// A batch that is not computed.
+    #[error("frames {first} to {last}")]
+    Refused {
+        /// Its first frame, counted from 0.
+        first: u64,
+        /// Its last.
+        last: u64,
+        /// Why.
+        source: Refused,
+    },
 }
 
 impl FramesError {
     /// Whether the input is at fault, as opposed to the machine.
     pub fn is_bad_input(&self) -> bool {
-        !matches!(self, Self::Write(_) | Self::Thread(_) | Self::Torch(_))
+        !matches!(self, Self::Write(_) | Self::Thread(_) | Self::Refused { .. })
     }
 }
 
@@ -94,7 +101,11 @@ pub fn predict_frames(
     let mut count = 0;
     for batch in batches(reading.budget, items).map_err(FramesError::Thread)? {
         let batch: Vec<(Frame, Prepared)> = batch.inspect_err(|_| drop(out.flush()))?;
-        let predictions = predictor.predict(batch.iter().map(|(_, prepared)| prepared))?;
+        let [first, last] =
+            [batch.first(), batch.last()].map(|item| item.map_or(0, |(frame, _)| frame.index));
+        let predictions = predictor
+            .predict(batch.iter().map(|(_, prepared)| prepared))
+            .map_err(|source| FramesError::Refused { first, last, source })?;
         for ((frame, _), predicted) in batch.iter().zip(predictions) {
             let (index, line) = (frame.index, frame.line);
             let Predicted { value, forces } =

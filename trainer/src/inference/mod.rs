@@ -20,5 +20,5 @@ pub mod serve;
 pub use batches::{Budget, batches};
 pub(crate) use model::read_weights;
 pub use model::{Model, ModelOptions};
-pub use predictor::{NonFinite, Predicted, Predictor};
+pub use predictor::{NonFinite, Predicted, Predictor, Refused};
 pub use prepared::{Impossible, Prepared, Rule};

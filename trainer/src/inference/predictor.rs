@@ -10,6 +10,7 @@ use super::prepared::collate;
 use super::{Model, Prepared, Rule};
 use crate::checkpoint::{CheckpointError, TaskRecord};
 use crate::config::ForceMode;
+use crate::guard::{self, Refusal};
 
 /// What a model says of one structure.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +31,60 @@ pub struct NonFinite {
     pub what: String,
     /// NaN or infinite.
     pub value: f64,
+}
+
+/// Why a batch is not computed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Refused {
+    /// There is not enough memory for it.
+    #[error(
+        "out of memory for {structures} structures of {atoms} atoms and {edges} edges in all: {advice} ({told})"
+    )]
+    OutOfMemory {
+        /// In the batch.
+        structures: usize,
+        /// Of all of them.
+        atoms: usize,
+        /// Of the main graphs of all of them.
+        edges: usize,
+        /// What may help.
+        advice: &'static str,
+        /// libtorch's words.
+        told: String,
+    },
+    /// libtorch refuses.
+    #[error("libtorch")]
+    Torch(#[from] tch::TchError),
+}
+
+impl Refused {
+    pub(super) fn of<'p>(refusal: Refusal, batch: impl Iterator<Item = &'p Prepared> + Clone) -> Self {
+        match refusal {
+            Refusal::Torch(error) => Self::Torch(error),
+            Refusal::Memory(told) => {
+                let structures = batch.clone().count();
+                Self::OutOfMemory {
+                    structures,
+                    atoms: batch.clone().map(|p| p.numbers.len()).sum(),
+                    edges: batch.map(|p| p.graph.main.len()).sum(),
+                    advice: if structures > 1 {
+                        "a smaller --batch-atoms or --batch-size takes less"
+                    } else {
+                        "one structure cannot be divided; another machine or device may have more"
+                    },
+                    told,
+                }
+            }
+        }
+    }
+}
+
+/// The transform of a task, with its energies settled where an evaluation has done it.
+fn settled(record: &TaskRecord) -> TargetTransform {
+    let mut transform = record.transform.clone();
+    transform.mean += record.energy_shift.unwrap_or(0.0);
+    transform
 }
 
 /// A model that answers for one of its tasks.
@@ -66,7 +121,7 @@ impl Predictor {
                 }
                 Rule { graph: manifest.layout.graph, transform }
             }
-            (None, None) => Rule { graph: record.graph, transform: record.transform.clone() },
+            (None, None) => Rule { graph: record.graph, transform: settled(record) },
             (None, Some(_)) => {
                 let problem = "an imported model, which brings no references and scales of its labels; name the \
                                dataset's directory that has them with --statistics DIR, or fine-tune it first";
@@ -120,21 +175,27 @@ impl Predictor {
             ));
         }
         (*energy_weight == 0.0 && self.has_forces()).then(|| {
-            format!("task `{name}` was trained on forces alone: its energies are right up to a constant for each composition")
+            let energies = if self.record().energy_shift.is_some() {
+                "settled by one constant, so that their mean error on its training split vanishes"
+            } else {
+                "right up to a constant, which `jmp-train evaluate` finds and keeps in the checkpoint"
+            };
+            format!("task `{name}` was trained on forces alone: its energies are {energies}")
         })
     }
 
     /// Predictions of a batch, in its order, in physical units; those that are not finite are refused one by one.
     ///
     /// # Errors
-    /// libtorch refuses the batch.
+    /// There is too little memory for it, or libtorch refuses it.
     pub fn predict<'p>(
         &self,
         batch: impl Iterator<Item = &'p Prepared> + Clone,
-    ) -> Result<Vec<Result<Predicted, NonFinite>>, tch::TchError> {
+    ) -> Result<Vec<Result<Predicted, NonFinite>>, Refused> {
         let network = &self.model.network;
         let on = (network.store().kind(), network.store().device());
-        let outputs = network.forward(&collate(batch.clone(), self.task, on), false).to_host()?;
+        let work = || network.forward(&collate(batch.clone(), self.task, on), false).to_host();
+        let outputs = guard::out_of_memory(work).map_err(|refusal| Refused::of(refusal, batch.clone()))?;
         let transform = &self.rule.transform;
         let is_class = self.record().class_weight().is_some();
         let mut first = 0;

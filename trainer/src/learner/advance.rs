@@ -8,7 +8,7 @@ use super::ranks::Whole;
 use super::step::{Clock, StepError, StepReport, StepTimes, non_finite};
 use super::{Learner, LossScale};
 use crate::clip::Bound;
-use crate::distributed::Asked;
+use crate::distributed::{Asked, DistributedError};
 use crate::loss::TaskSums;
 use crate::schedule::Position;
 
@@ -106,11 +106,10 @@ impl Learner {
         if asked.give_up {
             return Err(StepError::GivenUp);
         }
-        if let Some((place, part)) = to_blame {
-            return Err(non_finite(at.step, ("loss", part), micro_batches, Some(place)));
-        }
         if !loss.is_finite() {
-            return Err(StepError::NonFiniteElsewhere { step: at.step, what: "loss" });
+            let value = to_blame.map_or(loss, |(_, part)| part);
+            let part = to_blame.map(|(place, _)| place);
+            return Err(self.not_finite(("loss", value), micro_batches, part)?);
         }
         let skipped = self.move_weights(gradient_norm, &lrs, micro_batches)?;
         clock.lap(&mut times.optimizer);
@@ -128,21 +127,31 @@ impl Learner {
     ) -> Result<bool, StepError> {
         let scale = self.loss_scale.map_or(1.0, LossScale::get);
         let skipped = !gradient_norm.is_finite() && self.loss_scale.is_some_and(LossScale::can_shrink);
-        if skipped {
-            self.optimizer.skip();
-        } else if gradient_norm.is_finite() {
+        if gradient_norm.is_finite() {
             let bound = self.clip.bound(gradient_norm);
             let bound = Bound { scale: bound.scale / scale, ..bound };
             self.optimizer.step(&mut self.parameters, lrs, bound, self.ema.as_ref())?;
-        } else {
-            let step = self.position.step;
+        } else if !skipped {
             let part = self.find_non_finite(micro_batches, self.begun.whole.counts)?;
-            if part.is_none() && self.together.world().ranks() > 1 {
-                return Err(StepError::NonFiniteElsewhere { step, what: "gradient" });
-            }
-            return Err(non_finite(step, ("gradient's norm", gradient_norm), micro_batches, part));
+            return Err(self.not_finite(("gradient's norm", gradient_norm), micro_batches, part)?);
         }
         self.loss_scale = self.loss_scale.map(|scale| scale.after(!skipped));
         Ok(skipped)
+    }
+
+    /// The error of a step whose loss or gradient is not finite, which all ranks find out together. Those with a micro-batch
+    /// to blame keep it; where no rank has one, because the sum alone is not finite, rank 0 keeps all of its own.
+    fn not_finite(
+        &self,
+        (what, value): (&'static str, f64),
+        micro_batches: &[HostBatch],
+        part: Option<usize>,
+    ) -> Result<StepError, DistributedError> {
+        let (step, world) = (self.position.step, self.together.world());
+        let is_found = world.any(part.is_some())?;
+        if part.is_some() || (!is_found && world.is_first()) {
+            return Ok(non_finite(step, (what, value), micro_batches, part));
+        }
+        Ok(StepError::NonFiniteElsewhere { step, what })
     }
 }

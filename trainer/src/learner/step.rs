@@ -27,12 +27,12 @@ pub enum StepError {
         /// Ids of the structures in it, or in all of them.
         ids: Vec<String>,
     },
-    /// The same in a micro-batch of another rank. The weights have not moved.
-    #[error("step {step}: the {what} of another rank is not finite")]
+    /// The same, kept by another rank: in a micro-batch of its own, or in the sum over ranks. The weights have not moved.
+    #[error("step {step}: the {what} is not finite, as another rank tells")]
     NonFiniteElsewhere {
         /// Step that failed.
         step: u64,
-        /// `loss` or `gradient`.
+        /// `loss` or `gradient's norm`.
         what: &'static str,
     },
     /// There is not enough memory for a micro-batch. The weights have not moved.

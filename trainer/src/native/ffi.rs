@@ -258,6 +258,7 @@ pub(super) fn keep_memory() {
 
 /// A function of a shared object that stays loaded as long as the program runs.
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(feature = "distributed"), expect(dead_code, reason = "only ranks ask for addresses"))]
 pub(crate) struct Loaded(NonNull<c_void>);
 
 impl Loaded {

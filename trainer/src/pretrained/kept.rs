@@ -37,7 +37,10 @@ impl Heads {
         let silent = info.origin.as_ref().map(|origin| origin.file.clone());
         let (label, faults, unit) = match (&theirs.scalar, &record.scalar, &silent) {
             (_, Some(ours), Some(_)) => (described(ours), Vec::new(), 1.0),
-            (None, None, _) => ("energy".to_owned(), force_faults(theirs, record), 1.0),
+            (None, None, _) => {
+                let has_bias = theirs.head_bias || info.kind == RunKind::Pretrain;
+                ("energy".to_owned(), energy_faults(theirs, record, has_bias), 1.0)
+            }
             (Some(a), Some(b), None) => (described(b), scalar_faults(a, b), unit_factor(a, b).unwrap_or(1.0)),
             (a, b, _) => {
                 let words =
@@ -160,9 +163,13 @@ fn unit_factor(theirs: &ScalarTarget, ours: &ScalarTarget) -> Option<f64> {
     scalar::factor(then, now).or_else(|| scalar::factor(now, then).map(f64::recip))
 }
 
-/// Why heads of energies and forces cannot serve.
-fn force_faults(theirs: &TaskRecord, ours: &TaskRecord) -> Vec<String> {
+/// Why heads of energies and forces cannot serve; `has_bias` tells of theirs.
+fn energy_faults(theirs: &TaskRecord, ours: &TaskRecord, has_bias: bool) -> Vec<String> {
     let mut faults = Vec::new();
+    if has_bias != ours.head_bias {
+        let of = if has_bias { "the biases of the other model's energy head" } else { "that it has none" };
+        faults.push(format!("heads.bias: expected {has_bias} for {of}, found {}", ours.head_bias));
+    }
     if theirs.forces != ForceMode::Direct && ours.forces == ForceMode::Direct {
         faults.push(differs("heads.forces", "a head of direct forces", "none"));
     }

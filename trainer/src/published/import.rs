@@ -15,7 +15,7 @@ use crate::config::model::{ModelSection, Preset};
 use crate::config::{ForceMode, RunKind};
 use crate::gemnet::{Backbone, Init};
 use crate::heads::{AtomEmbedding, EnergyHead, ForceHead, Pooling, PretrainHeads, ScalarHead};
-use crate::network::HeadLayout;
+use crate::network::{Bias, HeadLayout};
 use crate::scalar::{ScalarLoss, ScalarTarget};
 use crate::schedule::{FineTuneRates, FineTuneSchedule, Position, Schedule, WarmupCosine};
 
@@ -157,7 +157,7 @@ fn settle_pooling(layout: &mut Layout, known: KnownPooling) -> Result<(), String
 fn task_names(layout: &Layout, given: &[String]) -> Result<Vec<String>, String> {
     let heads = match layout.heads {
         HeadLayout::Joint(tasks) => tasks,
-        HeadLayout::Single(_) | HeadLayout::Scalar(_) => 1,
+        HeadLayout::Single(..) | HeadLayout::Scalar(_) => 1,
     };
     if !given.is_empty() {
         if given.len() == heads {
@@ -181,9 +181,9 @@ fn frame(layout: &Layout) -> nn::VarStore {
             let _embedding = AtomEmbedding::new(&(&root / "embedding" / "atom_embedding"), config);
             let _heads = PretrainHeads::new(&(&root / "output"), tasks, config);
         }
-        HeadLayout::Single(forces) => {
+        HeadLayout::Single(forces, bias) => {
             let _embedding = AtomEmbedding::new(&(&root / "embedding"), config);
-            let _energy = EnergyHead::new(&(&root / "out_energy"), config);
+            let _energy = EnergyHead::new(&(&root / "out_energy"), config, bias == Bias::With);
             if forces == ForceMode::Direct {
                 let _forces = ForceHead::new(&(&root / "out_forces"), config);
             }
@@ -316,13 +316,15 @@ fn info(report: &Report, layout: &Layout) -> Info {
     let file = Path::new(&report.file).file_name().unwrap_or_default().to_string_lossy().into_owned();
     let (kind, forces, schedule) = match layout.heads {
         HeadLayout::Joint(_) => (RunKind::Pretrain, ForceMode::Direct, Schedule::Pretrain(no_schedule())),
-        HeadLayout::Single(forces) => (RunKind::Finetune, forces, Schedule::Finetune(no_rates())),
+        HeadLayout::Single(forces, _) => (RunKind::Finetune, forces, Schedule::Finetune(no_rates())),
         HeadLayout::Scalar(_) => (RunKind::Finetune, ForceMode::None, Schedule::Finetune(no_rates())),
     };
+    let head_bias = matches!(layout.heads, HeadLayout::Single(_, Bias::With));
     let pooling = match layout.heads {
         HeadLayout::Scalar(pooling) => Some(pooling),
-        HeadLayout::Joint(_) | HeadLayout::Single(_) => None,
+        HeadLayout::Joint(_) | HeadLayout::Single(..) => None,
     };
+    let task = |name: &String| TaskRecord { head_bias, ..task(name, forces, pooling) };
     Info {
         schema_version: SCHEMA_VERSION,
         kind,
@@ -338,7 +340,7 @@ fn info(report: &Report, layout: &Layout) -> Info {
         left_out: 0,
         validation_due: false,
         model: report.model.clone(),
-        tasks: report.tasks.iter().map(|name| task(name, forces, pooling)).collect(),
+        tasks: report.tasks.iter().map(task).collect(),
         config: String::new(),
         origin: Some(Origin { file, weights: report.weights.name().to_owned() }),
         files: BTreeMap::new(),
@@ -371,6 +373,8 @@ fn task(name: &str, forces: ForceMode, pooling: Option<Pooling>) -> TaskRecord {
         energy_weight: 1.0,
         force_weight: 1.0,
         margins: Margins::default(),
+        energy_shift: None,
+        head_bias: false,
         graph: GraphSpec::new(12.0, 30),
         split: String::new(),
         manifest: String::new(),

@@ -6,7 +6,7 @@ use super::Offer;
 use crate::config::ForceMode;
 use crate::gemnet::GemNetConfig;
 use crate::heads::Pooling;
-use crate::network::HeadLayout;
+use crate::network::{Bias, HeadLayout};
 
 /// What a set of named tensors is.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,7 +88,8 @@ pub fn infer(offers: &BTreeMap<String, Offer>) -> Result<Layout, String> {
     interactions(&shapes, &mut config)?;
     let heads = heads(&shapes);
     // Joint heads have force networks, which need the edges' outputs; without them their absence is told by name.
-    config.direct_forces |= matches!(heads, HeadLayout::Joint(1..) | HeadLayout::Single(ForceMode::Direct));
+    config.direct_forces |=
+        matches!(heads, HeadLayout::Joint(1..) | HeadLayout::Single(ForceMode::Direct, _));
     Ok(Layout { config, heads })
 }
 
@@ -130,11 +131,12 @@ fn embedding(offers: &BTreeMap<String, Offer>) -> Result<[i64; 2], String> {
 }
 
 fn heads(shapes: &Shapes<'_>) -> HeadLayout {
+    let bias = Bias::when(shapes.has("out_energy.0.bias"));
     if shapes.has("out_forces.0.weight") {
-        HeadLayout::Single(ForceMode::Direct)
+        HeadLayout::Single(ForceMode::Direct, bias)
     } else if shapes.has("out_energy.0.weight") {
         // Whether an energy's derivative is used shows in no shape.
-        HeadLayout::Single(ForceMode::Gradient)
+        HeadLayout::Single(ForceMode::Gradient, bias)
     } else if shapes.has("out_scalar.0.weight") {
         let biased = shapes.has("out_scalar.0.bias");
         HeadLayout::Scalar(if biased { Pooling::Sum } else { Pooling::SquaredRadius })

@@ -1,19 +1,45 @@
 //! What a session does with a global batch that cannot be learnt from, and with a validation that tells nothing.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use super::outcome::{LeftOutRecord, SkipRecord};
 use super::{Session, errors_text};
 use crate::config::sections::NonFinite;
 use crate::data::GlobalBatch;
+use crate::distributed::DistributedError;
 use crate::failure::{Failure, Part};
 use crate::learner::StepError;
 use crate::metrics::Errors;
 
 impl Session<'_> {
-    /// Keeps a batch whose loss or gradient is not finite, and passes over it if that is allowed.
+    /// Keeps a batch whose loss or gradient is not finite, and passes over it if that is allowed. Every rank comes here or to
+    /// [`Self::pass_over_with_others`].
     pub(super) fn pass_over(&mut self, error: StepError, batch: &GlobalBatch) -> anyhow::Result<()> {
-        let StepError::NonFinite { part, .. } = &error else { return Err(error.into()) };
+        let kept = format!("kept for `jmp-train replay {}`", self.keep(&error, batch)?.display());
+        let Some(spent) = self.is_stopped() else {
+            let told = format!("{error}; {kept}");
+            self.tell_once_kept(&told)?;
+            return self.skip(error.to_string(), &told);
+        };
+        let stop = anyhow::Error::new(error).context(format!("the run stopped{spent}; {kept}"));
+        self.tell_once_kept(&format!("{stop:#}"))?;
+        Err(stop)
+    }
+
+    /// What [`Self::pass_over`] comes to on the ranks that keep nothing of the step.
+    pub(super) fn pass_over_with_others(&mut self, error: &StepError) -> anyhow::Result<()> {
+        let (other, message) = self.tell_once_kept("")?;
+        if self.is_stopped().is_some() {
+            let (rank, other) = (self.world.rank(), other.to_string());
+            return Err(DistributedError::Other { rank, other, message }.into());
+        }
+        self.skip(error.to_string(), &format!("rank {other}: {message}"))
+    }
+
+    /// Writes the micro-batches to blame, or all that this rank has, with the weights of the step. Returns where.
+    fn keep(&self, error: &StepError, batch: &GlobalBatch) -> anyhow::Result<PathBuf> {
+        let StepError::NonFinite { part, .. } = error else { anyhow::bail!("{error}") };
         let numbers = part.map_or(0..batch.parts.len(), |part| part..part + 1);
         let counts = self.learner.last_counts();
         let failure = Failure {
@@ -28,29 +54,24 @@ impl Session<'_> {
                 .collect(),
         };
         let rank = self.world.rank();
-        let dir = failure.write(self.run_dir.path(), rank, self.info()?, self.learner.state())?;
-        let kept = format!("kept for `jmp-train replay {}`", dir.display());
-        if let Some(spent) = self.is_stopped() {
-            return Err(anyhow::Error::new(error).context(format!("the run stopped{spent}; {kept}")));
-        }
-        self.memory.skipped += 1;
-        let step = self.learner.position().step;
-        self.learner.pass_over();
-        let text = format!("step {step} skipped: {error}; {kept}");
-        self.watch.event(&text, &SkipRecord { kind: "skipped", step: step + 1, told: error.to_string() });
-        Ok(self.run_dir.log(&text)?)
+        Ok(failure.write(self.run_dir.path(), rank, self.info()?, self.learner.state())?)
     }
 
-    /// What [`Self::pass_over`] comes to on the ranks that are not to blame.
-    pub(super) fn pass_over_with_others(&mut self, error: &StepError) -> anyhow::Result<()> {
-        if self.is_stopped().is_some() {
-            return Err(self.world.failure_of_another(&error.to_string()).into());
-        }
+    /// Waits until every rank has written what it keeps of a step, so that none ends, and brings the others down, while another
+    /// writes. Returns the first rank that kept something, and what it told.
+    fn tell_once_kept(&self, told: &str) -> Result<(usize, String), DistributedError> {
+        let mut all = self.world.gather(told.as_bytes())?;
+        let first = all.iter().position(|told| !told.is_empty()).unwrap_or_default();
+        Ok((first, String::from_utf8_lossy(&all.swap_remove(first)).into_owned()))
+    }
+
+    /// Goes on behind a step that was passed over.
+    fn skip(&mut self, error: String, told: &str) -> anyhow::Result<()> {
         self.memory.skipped += 1;
         let step = self.learner.position().step;
         self.learner.pass_over();
-        let text = format!("step {step} skipped: {error}");
-        self.watch.event(&text, &SkipRecord { kind: "skipped", step: step + 1, told: error.to_string() });
+        let text = format!("step {step} skipped: {told}");
+        self.watch.event(&text, &SkipRecord { kind: "skipped", step: step + 1, told: error });
         Ok(self.run_dir.log(&text)?)
     }
 

@@ -66,7 +66,84 @@ fn distributed_a_loss_that_is_not_finite_is_one_for_all() {
     let stop = [&["pretrain", "config.toml", "--quiet", "--ranks", "2"], &broken[..]].concat();
     let ended = Ended::of(workshop.command(&stop).spawn().unwrap());
     assert_eq!(ended.code(), Some(1), "{}", ended.errors());
-    assert!(ended.errors().contains("; structures of the batch: m1"), "{}", ended.errors());
+    let told = ended.errors();
+    assert!(told.contains("; structures of the batch: m1"), "{told}");
+    // Both ranks and their parent, whichever rank is to blame; none gives up waiting while that one writes.
+    let sentence = "the run stopped; kept for `jmp-train replay run/failures/step-";
+    assert_eq!(told.matches(sentence).count(), 3, "{told}");
+    assert!(told.contains("[rank 1] error: ") && !told.contains("lost the other ranks"), "{told}");
+    // The parent names the rank that is to blame, not one that stops because of it.
+    assert!(!told.contains("failed: rank "), "{told}");
+    for folder in failures(&workshop) {
+        let told = replayed(&workshop, &folder);
+        assert_eq!((&told["reproduced"], &told["parts"][0]["loss_is_finite"]), (&true.into(), &false.into()));
+    }
+}
+
+/// Folders of the failures of the run in `run`.
+fn failures(workshop: &Workshop) -> Vec<String> {
+    let entries = std::fs::read_dir(workshop.path("run/failures")).unwrap();
+    let names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    assert!(!names.is_empty());
+    names.into_iter().map(|name| format!("run/failures/{name}")).collect()
+}
+
+fn replayed(workshop: &Workshop, folder: &str) -> serde_json::Value {
+    let told = workshop.run(&["replay", folder, "--json"]).stdout;
+    serde_json::from_slice(&told).unwrap()
+}
+
+/// A step of energies alone, all far below any prediction, so that the gradients of micro-batches point the same way.
+fn aligned(weight: f64) -> Vec<String> {
+    let of = |name: &str| {
+        let weight = format!("energy_weight={weight:e}");
+        [weight.as_str(), "energy_mean=-1e9", "force_weight=0"].map(|value| format!("dataset.{name}.{value}"))
+    };
+    let settings = of("large").into_iter().chain(of("small")).chain(["schedule.max_steps=1".to_owned()]);
+    settings.flat_map(|setting| ["--set".to_owned(), setting]).collect()
+}
+
+/// Each micro-batch has a finite gradient, and only the norm of their sum is none: nobody is to blame, and rank 0 keeps the
+/// micro-batches that it has.
+#[test]
+fn distributed_a_sum_that_alone_is_not_finite_is_kept_by_rank_0() {
+    let workshop = Workshop::new();
+    let fine = aligned(1e100);
+    let fine = workshop.pretrain("fine", &fine.iter().map(String::as_str).collect::<Vec<_>>());
+    let norm = fine.records("train")[0]["gradient_norm"].as_f64().unwrap();
+    // A norm above the root of the largest number has no square in double precision; weights are factors of the gradient.
+    let heavy = aligned(1e100 * (1.2 * f64::MAX.sqrt() / norm));
+    let words = ["pretrain", "config.toml", "--quiet", "--ranks", "2"];
+    let words: Vec<&str> = words.into_iter().chain(heavy.iter().map(String::as_str)).collect();
+    let ended = Ended::of(workshop.command(&words).spawn().unwrap());
+    let told = ended.errors();
+    assert_eq!(ended.code(), Some(1), "{told}");
+    let sentence = "step 0: the gradient's norm is inf; structures of the batch: m";
+    assert_eq!(told.matches(sentence).count(), 3, "{told}");
+    assert!(told.contains("rank 1 stops because rank 0 failed: the run stopped; kept for "), "{told}");
+    assert_eq!(failures(&workshop), ["run/failures/step-00000000"]);
+    let told = replayed(&workshop, "run/failures/step-00000000");
+    let parts = told["parts"].as_array().unwrap();
+    assert!((1..=2).contains(&parts.len()), "{told}");
+    assert!(parts.iter().all(|part| part["gradient_is_finite"] == true), "{told}");
+}
+
+/// Projections take the gradients of all tasks over all ranks, in an order that all ranks draw alike.
+#[test]
+fn distributed_ranks_project_conflicting_gradients_as_one_process() {
+    let workshop = Workshop::new();
+    let projected = ["--set", "loss.pcgrad=\"labels\""];
+    let one = workshop.pretrain("one", &projected);
+    for ranks in ["2", "3"] {
+        let more = [&projected[..], &["--ranks", ranks]].concat();
+        let many = workshop.pretrain(&format!("ranks-{ranks}"), &more);
+        assert_same_course(&one, &many, 1e-12);
+        let (apart, name) = distance(&one.tensors(22), &many.tensors(22));
+        assert!(apart < 1e-12, "{ranks} ranks: {name} is {apart:e} apart");
+    }
+    let plain = workshop.pretrain("plain", &[]);
+    assert!(distance(&one.tensors(22), &plain.tensors(22)).0 > 1e-4, "no gradients were in conflict");
 }
 
 #[test]

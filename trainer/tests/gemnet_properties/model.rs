@@ -90,7 +90,7 @@ impl Model {
         let embedding = AtomEmbedding::new(&(&root / "embedding"), config);
         let backbone = Backbone::new(&(&root / "backbone"), config);
         let heads = PretrainHeads::new(&(&root / "output"), 2, config);
-        let energy = EnergyHead::new(&(&root / "out_energy"), config);
+        let energy = EnergyHead::new(&(&root / "out_energy"), config, false);
         Self { store, embedding, backbone, heads, energy }
     }
 

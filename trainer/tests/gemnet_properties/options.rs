@@ -138,30 +138,6 @@ fn sizes_that_cannot_be_built_are_named() {
     assert!(problem(GemNetConfig { absolute_rbf_cutoff: f64::NAN, ..tiny() }).contains("NaN"));
 }
 
-/// Atoms' numbers are pooled by structure: the mean is the sum over the number of atoms, and so on.
-#[test]
-fn scalar_heads_pool_by_structure() {
-    let model = Model::new(Kind::Double);
-    let batch = model.batch(&[molecule(), line(1), crystal()], &[0, 0, 0]);
-    let embeddings = model.backbone.forward(&model.embedding.forward(&batch.atomic_numbers), &batch, false);
-    let pooled = |pooling| {
-        let store = {
-            let mut store = nn::VarStore::new(Device::Cpu);
-            store.set_kind(Kind::Double);
-            store
-        };
-        let head = seeded(5, || ScalarHead::new(&store.root(), &GemNetConfig::tiny(), pooling));
-        numbers(&head.forward(&embeddings, &batch, None, false))
-    };
-    let (sum, mean, max) = (pooled(Pooling::Sum), pooled(Pooling::Mean), pooled(Pooling::Max));
-    assert_close(&mean, &[sum[0] / 6.0, sum[1], sum[2] / 3.0], 1e-12);
-    assert_eq!(max[1], sum[1]);
-    assert!(max[0] > mean[0] && max[2] > mean[2]);
-    // A lone atom is its own centre.
-    let radius = pooled(Pooling::SquaredRadius);
-    assert!(radius[1].abs() < 1e-12 && radius[0].abs() > 1e-6);
-}
-
 /// Dropout before a head: of what enters it, in training alone.
 #[test]
 fn a_head_drops_numbers_of_the_embeddings() {

@@ -100,7 +100,7 @@ fn compute(case: &Case, kind: Kind) -> Values {
         }
         (Tensor::stack(&columns.0, -1), Tensor::stack(&columns.1, -1))
     } else {
-        let head = EnergyHead::new(&(&root / "out_energy"), &config);
+        let head = EnergyHead::new(&(&root / "out_energy"), &config, false);
         fill::fill(&store);
         let embeddings = watched(&backbone, &embedding, &batch, columns, &mut values);
         let energy = head.forward(&embeddings, &batch);

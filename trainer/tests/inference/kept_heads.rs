@@ -190,7 +190,10 @@ fn joint_heads_are_kept_by_name_and_what_has_no_place_is_told() {
     // A joint energy head has biases; the fine-tuned one, as published, has none.
     refused(
         &with(&["--keep-heads"]),
-        &["output.out_energy.0.0.bias", "no place in this model", "--allow-mismatch"],
+        &[
+            "heads.bias: expected true for the biases of the other model's energy head, found false",
+            "--allow-mismatch",
+        ],
     );
     refused(&with(&["--keep-heads", "third"]), &["no heads of a task `third`; there are set, other"]);
     let (told, kept) = taken(
@@ -201,18 +204,48 @@ fn joint_heads_are_kept_by_name_and_what_has_no_place_is_told() {
             "joint",
             "--keep-heads",
             "other",
-            "--allow-mismatch",
+            "--set",
+            "heads.bias=true",
             "--set",
             "run.precision=\"f32\"",
         ],
     );
-    assert!(told.contains("heads of task `other` kept (energy), 5 tensors"), "{told}");
+    assert!(told.contains("heads of task `other` kept (energy), 9 tensors"), "{told}");
     assert!(
         told.contains("the head of direct forces of task `other` is not kept: this model has none"),
         "{told}"
     );
-    assert!(told.contains("left as it is: tensor `output.out_energy.1.0.bias`"), "{told}");
     let theirs = State::read_weights(&locate(&workshop().join("joint"), true).unwrap()).unwrap();
-    assert!(kept.model["out_energy.2.weight"].equal(&theirs.ema["output.out_energy.1.2.weight"]));
+    for layer in [0, 2, 4, 6] {
+        for part in ["weight", "bias"] {
+            let (ours, name) =
+                (format!("out_energy.{layer}.{part}"), format!("output.out_energy.1.{layer}.{part}"));
+            assert!(kept.model[&ours].equal(&theirs.ema[&name]), "{ours}");
+        }
+    }
+    // Such a head keeps its biases wherever the model is used, and refuses one without.
+    let (told, again) = taken(
+        "finetune.toml",
+        "joint-again",
+        &["--checkpoint", "joint-kept", "--keep-heads", "--set", "heads.bias=true"],
+    );
+    assert!(told.contains("kept (energy), 9 tensors"), "{told}");
+    assert!(again.model.contains_key("out_energy.0.bias"));
+    refused(
+        &[
+            "finetune",
+            "finetune.toml",
+            "--checkpoint",
+            "joint-kept",
+            "--keep-heads",
+            "--set",
+            "run.dir=never",
+        ],
+        &["heads.bias: expected true"],
+    );
+    let drawn = ["--checkpoint", "joint", "--keep-heads", "other", "--allow-mismatch"];
+    let (told, drawn) = taken("finetune.toml", "joint-drawn", &drawn);
+    assert!(told.contains("they are drawn anew"), "{told}");
+    assert!(!drawn.model.contains_key("out_energy.0.bias"));
     assert!(!workshop().join("never").exists());
 }

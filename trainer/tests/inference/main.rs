@@ -11,6 +11,7 @@ mod kept_heads;
 mod molecules;
 mod predictions;
 mod pretrained;
+mod settled;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

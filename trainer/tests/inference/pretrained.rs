@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use tch::Device;
 use trainer::config::ForceMode;
 use trainer::config::sections::Precision;
-use trainer::network::{HeadLayout, Network};
+use trainer::network::{Bias, HeadLayout, Network};
 use trainer::pretrained::{Source, take};
 use trainer::published::{Options, Weights, import};
 
@@ -17,7 +17,7 @@ fn published() -> PathBuf {
 fn a_published_backbone_is_taken_straight_from_its_file() {
     for weights in [None, Some(Weights::Model)] {
         let model = import(&published(), &Options { weights, ..Options::default() }).unwrap();
-        let layout = HeadLayout::Single(ForceMode::Gradient);
+        let layout = HeadLayout::Single(ForceMode::Gradient, Bias::Without);
         let network = Network::new(&model.report.model, layout, 0, Precision::F32, Device::Cpu);
         let fresh_head = network.store().variables()["out_energy.0.weight"].copy();
         let notes = take(&network, None, &Source { weights, ..Source::at(&published()) }).unwrap();
@@ -35,8 +35,15 @@ fn a_published_backbone_is_taken_straight_from_its_file() {
 #[test]
 fn another_size_is_refused_tensor_by_tensor() {
     let tiny = trainer::config::model::ModelSection::of(&trainer::gemnet::GemNetConfig::tiny()).unwrap();
-    let network =
-        || Network::new(&tiny, HeadLayout::Single(ForceMode::Gradient), 0, Precision::F32, Device::Cpu);
+    let network = || {
+        Network::new(
+            &tiny,
+            HeadLayout::Single(ForceMode::Gradient, Bias::Without),
+            0,
+            Precision::F32,
+            Device::Cpu,
+        )
+    };
     let message = take(&network(), None, &Source::at(&published())).unwrap_err().to_string();
     for words in
         ["published.pt: does not match", "expected shape", "in all", "--allow-mismatch", "blocks, atoms 6"]

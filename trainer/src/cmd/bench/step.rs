@@ -220,6 +220,8 @@ fn learner(config: &StepConfig, batch: &HostBatch, source: &Source) -> anyhow::R
         energy_weight: 1.0,
         force_weight: batch.atoms() as f64 / batch.structures() as f64,
         margins: Margins::default(),
+        energy_shift: None,
+        head_bias: false,
         graph: config.graph(),
         split: "train".into(),
         manifest: String::new(),

@@ -13,7 +13,8 @@ use std::rc::Rc;
 use tch::{Kind, Tensor};
 
 use super::prepared::collate;
-use super::{Model, Prepared};
+use super::{Model, Prepared, Refused};
+use crate::guard;
 
 /// Averaged embeddings of one structure.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,8 +31,15 @@ impl Model {
     /// Node and edge embeddings after the last interaction block, averaged over each structure of a batch.
     ///
     /// # Errors
-    /// libtorch refuses the batch.
+    /// There is too little memory for it, or libtorch refuses it.
     pub fn averages<'p>(
+        &self,
+        batch: impl Iterator<Item = &'p Prepared> + Clone,
+    ) -> Result<Vec<Averages>, Refused> {
+        guard::out_of_memory(|| self.averages_of(batch.clone())).map_err(|e| Refused::of(e, batch))
+    }
+
+    fn averages_of<'p>(
         &self,
         batch: impl Iterator<Item = &'p Prepared> + Clone,
     ) -> Result<Vec<Averages>, tch::TchError> {
