@@ -69,6 +69,9 @@ fn of_atoms(network: &Network, batch: &Batch, bias: bool) -> Vec<Vec<f64>> {
     parts.into()
 }
 
+/// One number of a structure from those of its atoms.
+type Pooled = fn(&[f64]) -> f64;
+
 fn properties(network: &Network, batch: &Batch) -> Vec<f64> {
     numbers(&network.forward(batch, false).energy)
 }
@@ -76,7 +79,7 @@ fn properties(network: &Network, batch: &Batch) -> Vec<f64> {
 #[test]
 fn properties_are_sums_means_and_maxima_of_the_atoms_numbers() {
     let batch = batch();
-    let poolings: [(Pooling, fn(&[f64]) -> f64); 3] = [
+    let poolings: [(Pooling, Pooled); 3] = [
         (Pooling::Sum, |x| x.iter().sum()),
         (Pooling::Mean, |x| x.iter().sum::<f64>() / x.len() as f64),
         (Pooling::Max, |x| x.iter().copied().fold(f64::NEG_INFINITY, f64::max)),
