@@ -61,9 +61,10 @@ impl Evaluation {
         let mut tasks = tasks_of(&config, &info, &path)?;
         let network = load(&config, &path)?;
         let shifted = settle_energies(&network, &config, &mut tasks)?;
-        if info.origin.is_none() && !shifted.is_empty() {
+        let own = found_on_own_data(&shifted, &tasks, &info);
+        if !own.is_empty() {
             // A checkpoint that cannot be written is judged all the same, and settled again the next time.
-            drop(checkpoint::keep_energy_shifts(&path, &shifted));
+            drop(checkpoint::keep_energy_shifts(&path, &own));
         }
         let shifted = shifted.into_keys().collect();
         let own = config.tasks.first().and_then(|task| task.data.test.as_deref());
@@ -142,12 +143,17 @@ fn judged(
 
 /// The tasks of a configuration with the transforms and graphs that the model was trained with.
 fn tasks_of(config: &Config, info: &Info, path: &Path) -> anyhow::Result<Vec<Task>> {
+    // A file of weights tells no name of the task but the property's.
+    let called =
+        |name: &str, target: &str| if info.origin.is_some() { target.to_owned() } else { name.to_owned() };
     let then: Vec<String> = info.tasks.iter().map(described).collect();
     let now: Vec<String> = config
         .tasks
         .iter()
         .map(|task| match &task.scalar {
-            Some(scalar) => labelled(&task.data.name, &scalar.target, scalar.pooling),
+            Some(scalar) => {
+                labelled(&called(&task.data.name, &scalar.target), &scalar.target, scalar.pooling)
+            }
             None => task.data.name.clone(),
         })
         .collect();
@@ -174,11 +180,22 @@ fn tasks_of(config: &Config, info: &Info, path: &Path) -> anyhow::Result<Vec<Tas
         task.record.graph = record.graph;
         task.record.energy_weight = record.energy_weight;
         task.record.force_weight = record.force_weight;
-        task.record.energy_shift = record.energy_shift;
-        // What its energies are settled on, if they are.
-        task.record.split.clone_from(&record.split);
+        // Energies are settled on the split that was trained on; on other data they have another zero.
+        if task.record.manifest == record.manifest {
+            task.record.energy_shift = record.energy_shift;
+            task.record.split.clone_from(&record.split);
+        }
     }
     Ok(tasks)
+}
+
+/// The constants of tasks whose data is what the model was trained on.
+fn found_on_own_data(shifts: &BTreeMap<String, f64>, tasks: &[Task], info: &Info) -> BTreeMap<String, f64> {
+    let own = tasks
+        .iter()
+        .zip(&info.tasks)
+        .filter(|(task, then)| info.origin.is_none() && task.record.manifest == then.manifest);
+    own.filter_map(|(task, _)| Some((task.record.name.clone(), *shifts.get(&task.record.name)?))).collect()
 }
 
 fn described(record: &TaskRecord) -> String {

@@ -91,7 +91,7 @@ impl SweepArgs {
                 writeln!(out, "point {} of {}: {}", index + 1, points.len(), point.name)?;
                 out.flush()?;
             }
-            match self.come_of(point, signals)? {
+            match self.come_of(point, index == 0, signals)? {
                 Came::Finished(outcome) => rows.push(self.row(point, Some(outcome), None)),
                 Came::Failed(failure) => rows.push(self.row(point, None, Some(failure))),
                 Came::Stopped => return self.stopped(out),
@@ -129,7 +129,7 @@ impl SweepArgs {
 
     /// Runs a point to its end, from wherever it stands. A run that fails, because it diverges for example, leaves the others
     /// their turn.
-    fn come_of(&self, point: &Point, signals: &Signals) -> anyhow::Result<Came> {
+    fn come_of(&self, point: &Point, is_first: bool, signals: &Signals) -> anyhow::Result<Came> {
         let dir = self.run_dir(point);
         let mut command = Command::new(std::env::current_exe().context("finding this program")?);
         command.arg("finetune");
@@ -158,11 +158,9 @@ impl SweepArgs {
         match sweep::standing(&dir) {
             Standing::Done(outcome) => Ok(Came::Finished(outcome)),
             _ if signals.is_stop_asked() => Ok(Came::Stopped),
-            _ if status.code() == Some(BAD_INPUT) => {
-                anyhow::bail!(
-                    "the run in {} was refused ({status}); the other points would be, too",
-                    dir.display()
-                )
+            // What is wrong with the first point is mostly wrong with them all.
+            _ if status.code() == Some(BAD_INPUT) && is_first => {
+                anyhow::bail!("the run in {} was refused ({status}); nothing else was begun", dir.display())
             }
             _ => {
                 let failure = if said.is_empty() { status.to_string() } else { said };

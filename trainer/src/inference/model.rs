@@ -74,10 +74,16 @@ pub(crate) fn read_weights(
         return Ok((path.to_path_buf(), imported.info, imported.state.model));
     }
     let path = checkpoint::locate(path, true)?;
-    let info = checkpoint::read_info(&path)?;
+    let mut info = checkpoint::read_info(&path)?;
     let state = State::read_weights(&path)?;
     let tensors = match weights {
-        Some(Weights::Model) => state.model,
+        Some(Weights::Model) => {
+            if !state.ema.is_empty() {
+                // Constants of energies were found with the averaged weights.
+                info.tasks.iter_mut().for_each(|task| task.energy_shift = None);
+            }
+            state.model
+        }
         Some(Weights::Ema) if state.ema.is_empty() => {
             let problem =
                 "there are no averaged weights in this checkpoint; --weights model takes the last ones";

@@ -4,7 +4,7 @@ use extxyz::Frames;
 use serde_json::Value;
 use trainer::checkpoint::{locate, read_info};
 
-use crate::{fresh, structures, succeeds, workshop};
+use crate::{fresh, molecules, structures, succeeds, workshop};
 
 /// The energies that `predict` writes for the dataset's structures, and what it says beside.
 fn predicted(run: &str, out: &str) -> (String, Vec<f64>) {
@@ -40,11 +40,19 @@ fn the_constant_of_energies_is_found_once_and_kept() {
 
     let (told, before) = predicted(&dir, "unsettled.extxyz");
     assert!(told.contains("right up to a constant"), "{told}");
+    // What another dataset's energies are short of is that dataset's affair.
+    let lifted = |s: shards::Structure| shards::Structure { energy: s.energy.map(|e| e + 3.0), ..s };
+    let others: Vec<_> = structures().into_iter().map(lifted).collect();
+    molecules::write(&workshop().join(fresh("elsewhere")), &molecules::layout(), &[others], 1);
+    let kept = || read_info(&locate(&workshop().join(&dir), true).unwrap()).unwrap().tasks[0].energy_shift;
+    let elsewhere = ["--split", "all", "--output", "elsewhere.parquet", "--set", "dataset.path=elsewhere"];
+    succeeds(&[&["evaluate", "finetune.toml", "--checkpoint", &dir][..], &set, &elsewhere].concat());
+    assert_eq!(kept(), None);
+
     let evaluate =
         [&["evaluate", "finetune.toml", "--checkpoint", &dir, "--split", "all", "--json"][..], &set].concat();
     let first = succeeds(&evaluate);
-    let shift = read_info(&locate(&workshop().join(&dir), true).unwrap()).unwrap().tasks[0].energy_shift;
-    let shift = shift.expect("the evaluation keeps what it found");
+    let shift = kept().expect("the evaluation keeps what it found");
     let (told, after) = predicted(&dir, "settled.extxyz");
     assert!(told.contains("settled by one constant"), "{told}");
     assert_eq!(before.len(), structures().len());
@@ -56,6 +64,9 @@ fn the_constant_of_energies_is_found_once_and_kept() {
     assert!(shift.abs() > 1e-4, "nothing was settled: {shift}");
     // What is kept is used the next time, and not added once more.
     assert_eq!(succeeds(&evaluate), first);
-    let again = read_info(&locate(&workshop().join(&dir), true).unwrap()).unwrap().tasks[0].energy_shift;
-    assert_eq!(again, Some(shift));
+    assert_eq!(kept(), Some(shift));
+    // It was found with the averaged weights.
+    let last =
+        ["predict", "--checkpoint", &dir, "--weights", "model", "settled-in.extxyz", &fresh("last.extxyz")];
+    assert!(succeeds(&last).contains("right up to a constant"));
 }

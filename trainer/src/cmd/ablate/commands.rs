@@ -106,12 +106,19 @@ impl Processes {
         command.args(words).stdin(Stdio::null()).process_group(0);
         let mut child = command.spawn().with_context(|| format!("starting {}", words.join(" ")))?;
         let id = Pid::from_raw(child.id() as i32);
+        let mut stopped = false;
         loop {
             if let Some(status) = child.try_wait().context("waiting for a command")? {
-                // One that was killed has no code.
-                return Ok(status.code().map_or(FAILED, |code| code as u8));
+                stopped |= self.stop.swap(false, Ordering::Relaxed);
+                // One that was killed has no code; one that was at its end when it was asked to stop is none to go on after.
+                return Ok(match status.code() {
+                    Some(0) if !stopped => DONE,
+                    Some(0) | None => FAILED,
+                    Some(code) => code as u8,
+                });
             }
             if let Some(signal) = self.arrived(saves) {
+                stopped |= signal == Signal::SIGTERM;
                 // One that has just ended needs none.
                 let _ = kill(id, signal);
             }
