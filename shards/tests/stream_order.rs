@@ -124,6 +124,9 @@ fn joined(ranks: &[Vec<GlobalBatch>], step: usize) -> Vec<&HostBatch> {
     all
 }
 
+/// Steps of an epoch from which on their number is estimated where batches are filled to a budget.
+const ESTIMATED_FROM: u64 = 100;
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -140,7 +143,13 @@ proptest! {
             prop_assert_eq!(counts.iter().sum::<u64>(), expanded);
             prop_assert!(counts.iter().all(|&c| c == expanded / rows || c == expanded.div_ceil(rows)));
         }
-        prop_assert_eq!(globals.len() as u64, plan.steps);
+        let steps = globals.len() as u64;
+        if matches!(config.batch, BatchRule::Structures(_)) || steps < ESTIMATED_FROM {
+            prop_assert_eq!(steps, plan.steps);
+        } else {
+            // By the first batches: the others hold nearly as many structures each.
+            prop_assert!(steps.abs_diff(plan.steps) <= steps / 10, "{} steps, planned {}", steps, plan.steps);
+        }
         prop_assert_eq!(globals.last().unwrap().cursor.clone(), Cursor { epoch: 1, ..Cursor::default() });
         if let BatchRule::Structures(size) = config.batch {
             let full = (size * config.micro_batches) as u64;
