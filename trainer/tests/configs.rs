@@ -338,5 +338,7 @@ fn every_scale_fits_every_row_and_task() {
 mod data_pages;
 #[path = "configs/layers.rs"]
 mod layers;
+#[path = "configs/rates.rs"]
+mod rates;
 #[path = "configs/schedules.rs"]
 mod schedules;

@@ -7,6 +7,7 @@ mod embed;
 mod evaluate;
 mod export;
 mod fit_scales;
+mod forwarded;
 mod import;
 mod launch;
 mod plan;

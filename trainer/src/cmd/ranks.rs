@@ -1,18 +1,14 @@
 //! Commands that run alone, as one rank of several, or as the parent of ranks on this machine.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use nix::sys::signal::Signal;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
-use signal_hook::flag;
 use tch::Device;
 
+use super::forwarded::ForwardedSignals;
 use crate::distributed::{Launch, Outcome, Place, Spawn, World};
 
 /// How many processes work together.
@@ -68,29 +64,4 @@ fn start(ranks: u32) -> anyhow::Result<u8> {
         drop(writeln!(std::io::stderr(), "error: {failure}"));
     }
     Ok(code)
-}
-
-/// What has arrived for the ranks and was not passed on yet.
-#[derive(Debug, Default)]
-struct ForwardedSignals {
-    stop: Arc<AtomicBool>,
-    save: Arc<AtomicBool>,
-}
-
-impl ForwardedSignals {
-    fn listen() -> io::Result<Self> {
-        let signals = Self::default();
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
-            flag::register(signal, Arc::clone(&signals.stop))?;
-        }
-        flag::register(SIGUSR1, Arc::clone(&signals.save))?;
-        Ok(signals)
-    }
-
-    fn next(&self) -> Option<Signal> {
-        if self.stop.swap(false, Ordering::Relaxed) {
-            return Some(Signal::SIGTERM);
-        }
-        self.save.swap(false, Ordering::Relaxed).then_some(Signal::SIGUSR1)
-    }
 }

@@ -2,31 +2,10 @@
 
 use std::path::Path;
 
-use shards::stream::EpochPlan;
-use trainer::plan::{RunPlan, group_of};
-use trainer::schedule::{Position, Schedule};
+use trainer::plan::group_of;
 
+use super::rates::{at, close, plan};
 use super::read_with;
-
-/// A hundred epochs of ten steps.
-fn plan() -> RunPlan {
-    RunPlan {
-        epoch: EpochPlan { rows: vec![40], expanded: vec![40], structures: 40, steps: 10, global_batch: 4 },
-        steps_per_epoch: 10,
-        total_samples: 40 * 100,
-        epochs: 100,
-        batch: 4,
-    }
-}
-
-fn at(schedule: &Schedule, step: u64) -> Vec<f64> {
-    schedule.lrs(Position { step, samples: step * 4 })
-}
-
-#[track_caller]
-fn close(got: f64, want: f64, what: &str) {
-    assert!((got - want).abs() <= 1e-12 * want, "{what}: got {got:e}, want {want:e}");
-}
 
 /// Table 18: embedding, blocks, everything else.
 const FACTORS: [(&str, &[f64]); 2] = [

@@ -2,33 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use shards::stream::EpochPlan;
 use trainer::config::ablation::{AblationConfig, ScaleConfig};
 use trainer::config::{Config, RunKind, ScheduleConfig, Source};
-use trainer::plan::RunPlan;
-use trainer::schedule::{Position, Schedule};
+use trainer::schedule::Schedule;
 
+use super::rates::{at, close, plan};
 use super::{choices, files_below, read_with, refused, root};
-
-/// A hundred epochs of ten steps.
-fn plan() -> RunPlan {
-    RunPlan {
-        epoch: EpochPlan { rows: vec![40], expanded: vec![40], structures: 40, steps: 10, global_batch: 4 },
-        steps_per_epoch: 10,
-        total_samples: 40 * 100,
-        epochs: 100,
-        batch: 4,
-    }
-}
-
-fn rates(schedule: &Schedule, step: u64) -> Vec<f64> {
-    schedule.lrs(Position { step, samples: step * 4 })
-}
-
-#[track_caller]
-fn close(got: f64, want: f64, what: &str) {
-    assert!((got - want).abs() <= 1e-12 * want, "{what}: got {got:e}, want {want:e}");
-}
 
 /// The paper's 32 epochs of cosine: from the start, as the released code counts them, or after the warm-up's five.
 #[test]
@@ -42,11 +21,11 @@ fn the_cosine_ends_at_epoch_32_or_37() {
     for (layer, factor) in [0.3, 0.35, 0.4, 0.55, 0.625, 1.0].into_iter().enumerate() {
         let peak = 8e-5 * factor;
         let what = |case: &str| format!("layer {layer}, {case}");
-        close(rates(&from_start, 320)[layer], 8e-6, &what("32 from the start, epoch 32"));
-        close(rates(&from_start, 370)[layer], 8e-6, &what("32 from the start, epoch 37"));
+        close(at(&from_start, 320)[layer], 8e-6, &what("32 from the start, epoch 32"));
+        close(at(&from_start, 370)[layer], 8e-6, &what("32 from the start, epoch 37"));
         let on_its_way = 8e-6 + (peak - 8e-6) * (1.0 - COSINE) / 2.0;
-        close(rates(&after_warm_up, 320)[layer], on_its_way, &what("32 after the warm-up, epoch 32"));
-        close(rates(&after_warm_up, 370)[layer], 8e-6, &what("32 after the warm-up, epoch 37"));
+        close(at(&after_warm_up, 320)[layer], on_its_way, &what("32 after the warm-up, epoch 32"));
+        close(at(&after_warm_up, 370)[layer], 8e-6, &what("32 after the warm-up, epoch 37"));
     }
 }
 
@@ -64,7 +43,7 @@ fn every_layer_falls_to_the_floor_that_is_set() {
                 continue;
             }
             let floor = config.optimizer.lr.get() * schedule.final_factor.get();
-            for lr in rates(&plan().schedule(&config), 10 * schedule.cosine_epochs) {
+            for lr in at(&plan().schedule(&config), 10 * schedule.cosine_epochs) {
                 close(lr, floor, &format!("{} {choice:?}", file.display()));
                 seen += 1;
             }
@@ -113,7 +92,7 @@ fn whether_the_smallest_rate_is_reached_depends_on_the_factor() {
         }
         let step = 320 + validations;
         let Schedule::Finetune(rule) = &schedule else { panic!("not fine-tuning") };
-        (rates(&schedule, step), rule.below(step, stop.min_lr.unwrap().get()))
+        (at(&schedule, step), rule.below(step, stop.min_lr.unwrap().get()))
     };
     let (held, below) = after(&[], 10_000);
     assert!(!below && held.iter().all(|lr| (4e-8..=5e-8).contains(lr)), "{held:?}");

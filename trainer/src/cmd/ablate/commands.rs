@@ -1,11 +1,9 @@
 //! The commands that an ablation is made of: in this process, or, where they train on several ranks, each in one of its own,
 //! because `--ranks` starts the program again as it was called.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -13,9 +11,8 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
-use signal_hook::flag;
 
+use crate::cmd::forwarded::ForwardedSignals;
 use crate::cmd::{Cli, DONE, FAILED, usage};
 use crate::distributed::{Launch, Place};
 
@@ -39,7 +36,7 @@ impl Commands {
     pub(super) fn new(quiet: bool, ranks: Option<u32>) -> anyhow::Result<Self> {
         let processes = match Launch::detect(ranks)? {
             Launch::Alone => None,
-            Launch::Spawn(_) => Some(Processes::listen().context("listening for signals")?),
+            Launch::Spawn(_) => Some(Processes(ForwardedSignals::listen().context("listening for signals")?)),
             Launch::Rank(Place { rank, ranks, .. }) => bail!(usage(format!(
                 "ablate: expected one process, found rank {rank} of {ranks} that a launcher has started, each of which would write \
                  the same files; start it once, without the launcher, and --ranks N starts the ranks of its runs"
@@ -79,25 +76,13 @@ impl Commands {
 }
 
 /// Processes of this program, one after the other, which get the signals that this one gets.
-#[derive(Debug, Default)]
-struct Processes {
-    stop: Arc<AtomicBool>,
-    save: Arc<AtomicBool>,
-}
+#[derive(Debug)]
+struct Processes(ForwardedSignals);
 
 impl Processes {
-    fn listen() -> io::Result<Self> {
-        let signals = Self::default();
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
-            flag::register(signal, Arc::clone(&signals.stop))?;
-        }
-        flag::register(SIGUSR1, Arc::clone(&signals.save))?;
-        Ok(signals)
-    }
-
     /// Runs `jmp-train WORDS` to its end; the exit code. `saves` says that it knows what SIGUSR1 means.
     fn run(&self, words: &[String], saves: bool) -> anyhow::Result<u8> {
-        if self.stop.load(Ordering::Relaxed) {
+        if self.0.next() == Some(Signal::SIGTERM) {
             // It came between two of them.
             return Ok(FAILED);
         }
@@ -109,7 +94,7 @@ impl Processes {
         let mut stopped = false;
         loop {
             if let Some(status) = child.try_wait().context("waiting for a command")? {
-                stopped |= self.stop.swap(false, Ordering::Relaxed);
+                stopped |= self.0.next() == Some(Signal::SIGTERM);
                 // One that was killed has no code; one that was at its end when it was asked to stop is none to go on after.
                 return Ok(match status.code() {
                     Some(0) if !stopped => DONE,
@@ -117,19 +102,12 @@ impl Processes {
                     Some(code) => code as u8,
                 });
             }
-            if let Some(signal) = self.arrived(saves) {
+            if let Some(signal) = self.0.next().filter(|signal| saves || *signal == Signal::SIGTERM) {
                 stopped |= signal == Signal::SIGTERM;
                 // One that has just ended needs none.
                 let _ = kill(id, signal);
             }
             thread::sleep(LOOK_INTERVAL);
         }
-    }
-
-    fn arrived(&self, saves: bool) -> Option<Signal> {
-        if self.stop.swap(false, Ordering::Relaxed) {
-            return Some(Signal::SIGTERM);
-        }
-        (self.save.swap(false, Ordering::Relaxed) && saves).then_some(Signal::SIGUSR1)
     }
 }
